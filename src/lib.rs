@@ -1,0 +1,6 @@
+//! Session signaling over gRPC.
+//!
+//! The library half of Signalbox; the binary is a thin caller of it. The rooms
+//! are layered and imports point down only (`tests/it/layering.rs` checks it).
+
+pub mod proto;
