@@ -4,11 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 3] = [
-    "signalbox/v1/types.proto",
-    "signalbox/v1/signaling.proto",
-    "signalbox/v1/session.proto",
-];
+const PROTOS: [&str; 3] = ["signalbox/v1/types.proto", "signalbox/v1/signaling.proto", "signalbox/v1/session.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -18,8 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Reflection serves the same descriptors that the code was generated from.
     fs::write(out.join("signalbox.v1.bin"), descriptors.encode_to_vec())?;
 
-    tonic_prost_build::configure()
-        .build_transport(true)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_transport(true).compile_fds(descriptors)?;
     Ok(())
 }

@@ -3,4 +3,6 @@
 //! The library half of Signalbox; the binary is a thin caller of it. The rooms
 //! are layered and imports point down only (`tests/it/layering.rs` checks it).
 
+pub mod clock;
+pub mod domain;
 pub mod proto;

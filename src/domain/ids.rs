@@ -1,0 +1,221 @@
+//! What things are called: sessions, connections, resume tokens, keys.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{Limits, Reason, Refusal, limits::MAX_IDEMPOTENCY_KEY_BYTES};
+
+/// A place in a session's one total order. The first is 1.
+pub type Sequence = u64;
+
+/// Which life of a session: sequences compare only within one.
+pub type Epoch = u64;
+
+/// A client's own number of a send; 0 asks for no de-duplication.
+pub type SendId = u64;
+
+/// A session's name: visible ASCII, cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// Parses a name of 1 to `limits.max_session_id_bytes` visible ASCII
+    /// characters (0x21 to 0x7E).
+    ///
+    /// # Errors
+    /// `SESSION_ID_INVALID`, blaming `field`.
+    pub fn parse(text: &str, limits: &Limits, field: &'static str) -> Result<Self, Refusal> {
+        let refuse = |message| Err(Refusal::new(Reason::SessionIdInvalid, message).field(field));
+        let most = limits.max_session_id_bytes;
+        if text.is_empty() {
+            return refuse(format!("the session id is empty; it must have 1 to {most} visible ASCII characters"));
+        }
+        if limits.exceeds(text.len(), most) {
+            let given = text.len();
+            return refuse(format!("the session id has {given} bytes; the limit is {most}"));
+        }
+        if let Some((at, bad)) = text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
+            return refuse(format!(
+                "the session id has the character {bad:?} at byte {at}; only visible ASCII (0x21 to 0x7E) is allowed"
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for SessionId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A connection's name: 122 random bits as a UUID (version 4), never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(Uuid);
+
+impl ConnectionId {
+    /// The name made of these random bytes (six bits are fixed by RFC 9562).
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
+    /// Parses the one spelling that the server writes: hyphenated, lower case.
+    /// Anything else can't be a connection's name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Self(Uuid::try_parse(text).ok()?);
+        (*id.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The random bytes of a resume token.
+pub const RESUME_TOKEN_BYTES: usize = 32;
+
+/// The secret that resumes a connection. Only the client keeps it: the server
+/// keeps its hash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResumeToken(String);
+
+impl ResumeToken {
+    /// The token made of these random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; RESUME_TOKEN_BYTES]) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// A token as a client presents it; any text may be wrong.
+    #[must_use]
+    pub fn presented(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text for the client.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What the server keeps of it.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResumeToken(secret)")
+    }
+}
+
+/// The SHA-256 of a resume token. The token has 256 random bits, so neither a
+/// salt nor a slow hash would add anything, and comparing hashes leaks nothing
+/// about the token by its timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+/// What makes a backend's call safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(Arc<str>);
+
+impl IdempotencyKey {
+    /// Parses a key; the empty text is none.
+    ///
+    /// # Errors
+    /// `IDEMPOTENCY_KEY_INVALID` over 128 bytes, blaming `idempotency_key`.
+    pub fn parse(text: &str) -> Result<Option<Self>, Refusal> {
+        if text.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+            let given = text.len();
+            return Err(Refusal::new(
+                Reason::IdempotencyKeyInvalid,
+                format!("the idempotency key has {given} bytes; the limit is {MAX_IDEMPOTENCY_KEY_BYTES}"),
+            )
+            .field("idempotency_key"));
+        }
+        Ok((!text.is_empty()).then(|| Self(text.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_is_1_to_255_visible_ascii_characters() {
+        let limits = Limits::default();
+        let parse = |text: &str| SessionId::parse(text, &limits, "session_id");
+        assert!(parse("!").is_ok());
+        assert!(parse(&"~".repeat(255)).is_ok());
+        for (bad, says) in [
+            (String::new(), "empty"),
+            ("a".repeat(256), "256 bytes; the limit is 255"),
+            ("a b".into(), "' ' at byte 1"),
+            ("caf\u{e9}".into(), "'\u{e9}' at byte 3"),
+            ("a\u{7f}".into(), "at byte 1"),
+        ] {
+            let refusal = parse(&bad).unwrap_err();
+            assert_eq!(refusal.reason, Reason::SessionIdInvalid);
+            assert_eq!(refusal.field, Some("session_id"));
+            assert!(refusal.message.contains(says), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn a_connection_id_has_one_spelling() {
+        let id = ConnectionId::from_random([0xab; 16]);
+        assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
+        assert_eq!(ConnectionId::parse(&id.to_string().to_uppercase()), None);
+        assert_eq!(ConnectionId::parse(&id.to_string().replace('-', "")), None);
+        assert_eq!(ConnectionId::parse(&format!("{{{id}}}")), None);
+        assert_eq!(ConnectionId::parse(""), None);
+    }
+
+    #[test]
+    fn a_resume_token_hides_itself() {
+        let token = ResumeToken::from_random([1; RESUME_TOKEN_BYTES]);
+        assert!(!format!("{token:?}").contains(token.reveal()));
+        assert_eq!(ResumeToken::presented(token.reveal().into()).hash(), token.hash());
+    }
+
+    #[test]
+    fn an_idempotency_key_has_at_most_128_bytes() {
+        assert_eq!(IdempotencyKey::parse(""), Ok(None));
+        assert!(IdempotencyKey::parse(&"k".repeat(128)).unwrap().is_some());
+        let refusal = IdempotencyKey::parse(&"k".repeat(129)).unwrap_err();
+        assert!(refusal.message.contains("129 bytes; the limit is 128"));
+    }
+}

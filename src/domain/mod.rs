@@ -1,0 +1,20 @@
+//! The words that everything above speaks: parsed once, valid ever after.
+//! Layer 0: imports nothing of ours.
+
+mod closing;
+mod event;
+mod ids;
+mod limits;
+mod reason;
+mod role;
+mod signal;
+
+pub use closing::{ClientAction, DisconnectReason, Ending};
+pub use event::{Audience, ConnectionInfo, Entry, Event};
+pub use ids::{
+    ConnectionId, Epoch, IdempotencyKey, RESUME_TOKEN_BYTES, ResumeToken, SendId, Sequence, SessionId, TokenHash,
+};
+pub use limits::{Limits, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_TYPE_BYTES};
+pub use reason::{Code, Reason, Refusal};
+pub use role::Role;
+pub use signal::{Named, Recipients, Signal, SignalType, SignalTypes};
