@@ -4,7 +4,8 @@
 //! The messages' documentation is that of the `.proto` files.
 
 #![allow(missing_docs)]
-#![allow(clippy::doc_markdown, clippy::large_enum_variant)]
+// Generated code, whose comments are written for proto readers.
+#![allow(clippy::all)]
 
 tonic::include_proto!("signalbox.v1");
 

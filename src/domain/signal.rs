@@ -106,6 +106,12 @@ impl SignalTypes {
         types.into_iter().map(|kind| SignalType::parse(kind, field)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether any type is kept out.
+    #[must_use]
+    pub fn is_selective(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether signals of this type pass.
     #[must_use]
     pub fn admit(&self, kind: &SignalType) -> bool {

@@ -1,0 +1,110 @@
+//! The outcomes of one connection's newest sends: what makes a repeat repeat.
+
+use std::collections::VecDeque;
+
+use crate::domain::{Reason, Refusal, SendId};
+
+use super::effect::{Accepted, SendResult};
+
+/// How many outcomes are kept. Source: the contract, promise 3.
+pub const OUTCOMES_KEPT: usize = 1_024;
+
+/// The decided sends of one connection, by strictly increasing id.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    decided: VecDeque<SendResult>,
+    last: SendId,
+}
+
+impl Ledger {
+    /// The newest id decided; 0 when none.
+    pub(super) fn last(&self) -> SendId {
+        self.last
+    }
+
+    /// What has been decided about an id already; nothing when it is new, or
+    /// 0, which is never remembered.
+    pub(super) fn decided(&self, id: SendId) -> Option<Result<Accepted, Refusal>> {
+        if id == 0 || id > self.last {
+            return None;
+        }
+        let known = self.decided.binary_search_by_key(&id, |result| result.send_id);
+        Some(known.map_or_else(
+            |_| {
+                Err(Refusal::new(
+                    Reason::SendIdInvalid,
+                    format!(
+                        "send_id {id} is not above {}, the last one decided, and its outcome is not among the newest \
+                         {OUTCOMES_KEPT} kept",
+                        self.last
+                    ),
+                )
+                .field("send_id"))
+            },
+            |at| self.decided[at].outcome.clone(),
+        ))
+    }
+
+    /// Remembers a decision about a new id.
+    pub(super) fn decide(&mut self, result: &SendResult) {
+        if result.send_id == 0 {
+            return;
+        }
+        debug_assert!(result.send_id > self.last);
+        self.last = result.send_id;
+        if self.decided.len() == OUTCOMES_KEPT {
+            self.decided.pop_front();
+        }
+        self.decided.push_back(result.clone());
+    }
+
+    /// The outcomes kept of ids above `known`, oldest first.
+    pub(super) fn after(&self, known: SendId) -> Vec<SendResult> {
+        let from = self.decided.partition_point(|result| result.send_id <= known);
+        self.decided.range(from..).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(send_id: SendId) -> SendResult {
+        SendResult { send_id, outcome: Ok(Accepted { sequence: send_id * 10, not_connected: Vec::new() }) }
+    }
+
+    #[test]
+    fn the_newest_1024_are_kept_and_older_ones_refused() {
+        let mut ledger = Ledger::default();
+        for id in 1..=1_025 {
+            ledger.decide(&accepted(id));
+        }
+        assert_eq!(ledger.decided(2), Some(accepted(2).outcome));
+        let refusal = ledger.decided(1).unwrap().unwrap_err();
+        assert_eq!((refusal.reason, refusal.field), (Reason::SendIdInvalid, Some("send_id")));
+        assert!(refusal.message.contains("send_id 1 is not above 1025"));
+        assert_eq!(ledger.decided(1_026), None);
+    }
+
+    #[test]
+    fn a_skipped_id_is_refused_and_zero_is_never_remembered() {
+        let mut ledger = Ledger::default();
+        ledger.decide(&accepted(5));
+        ledger.decide(&SendResult { send_id: 0, ..accepted(7) });
+        assert!(ledger.decided(3).unwrap().is_err());
+        assert_eq!(ledger.decided(0), None);
+        assert_eq!(ledger.last(), 5);
+    }
+
+    #[test]
+    fn after_tells_what_the_client_lacks() {
+        let mut ledger = Ledger::default();
+        for id in [2, 4, 8] {
+            ledger.decide(&accepted(id));
+        }
+        let after = |known| ledger.after(known).iter().map(|result| result.send_id).collect::<Vec<_>>();
+        assert_eq!(after(0), [2, 4, 8]);
+        assert_eq!(after(3), [4, 8]);
+        assert_eq!(after(8), [0; 0]);
+    }
+}

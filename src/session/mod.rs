@@ -1,0 +1,191 @@
+//! The state machine of one session: order, membership, delivery, resume.
+//!
+//! Pure: no I/O, no clock, no randomness of its own. A command and the time
+//! come in, [`Effect`]s go out, in the order to be done. It is the executable
+//! specification of what an engine does. Layer 1: imports the domain only.
+
+mod bucket;
+mod command;
+mod effect;
+mod idempotency;
+mod join;
+mod ledger;
+mod log;
+mod member;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    clock::Now,
+    domain::{ConnectionId, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Sequence},
+};
+
+pub use command::{Command, ServerSend};
+pub use effect::{
+    Accepted, Admission, ConnectionView, Effect, Facts, Farewell, Generation, Handle, Outcome, Resumable, SendResult,
+    ServerAccepted, View,
+};
+pub use idempotency::KEYS_KEPT_FOR;
+pub use join::{Join, Resume};
+pub use ledger::OUTCOMES_KEPT;
+
+use idempotency::Responses;
+use log::Log;
+use member::{Member, Stream};
+
+/// One session. It exists for its users as long as it has a connection;
+/// between its lives it only remembers the responses to idempotent calls.
+#[derive(Clone, Debug)]
+pub struct Session {
+    limits: Arc<Limits>,
+    epoch: Epoch,
+    created_at: SystemTime,
+    sequence: Sequence,
+    generation: Generation,
+    /// By the sequence of their joining, which is the order of listings.
+    members: BTreeMap<Sequence, Member>,
+    index: HashMap<ConnectionId, Sequence>,
+    /// How many members filter by type: while none does, counting the
+    /// recipients of a broadcast needs no walk.
+    filtering: usize,
+    /// When the interrupted members' windows are over.
+    deadlines: BTreeSet<(Duration, Sequence)>,
+    log: Log,
+    responses: Responses,
+}
+
+impl Session {
+    /// A session that nobody has joined yet.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            epoch: 0,
+            created_at: SystemTime::UNIX_EPOCH,
+            sequence: 0,
+            generation: 0,
+            members: BTreeMap::new(),
+            index: HashMap::new(),
+            filtering: 0,
+            deadlines: BTreeSet::new(),
+            log: Log::default(),
+            responses: Responses::default(),
+        }
+    }
+
+    /// What it looks like from outside; nothing while nobody is in it.
+    #[must_use]
+    pub fn facts(&self) -> Option<Facts> {
+        (!self.members.is_empty()).then_some(Facts {
+            connections: self.members.len(),
+            interrupted: self.deadlines.len(),
+            epoch: self.epoch,
+            sequence: self.sequence,
+            created_at: self.created_at,
+        })
+    }
+
+    /// The newest place in its order.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// The connections that joined after the place `after`, with the places of
+    /// their joining, in that order.
+    pub fn connections(&self, after: Sequence) -> impl Iterator<Item = (Sequence, ConnectionView)> {
+        self.members.range(after.saturating_add(1)..).map(|(joined, member)| (*joined, member.to_view()))
+    }
+
+    /// Whether there is nothing left to remember.
+    #[must_use]
+    pub fn is_forgettable(&self) -> bool {
+        self.members.is_empty() && self.responses.is_empty()
+    }
+
+    /// The next time, on the monotonic clock, at which [`Session::tick`] has
+    /// something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let window = self.deadlines.first().map(|(at, _)| *at);
+        window.into_iter().chain(self.responses.next_expiry()).min()
+    }
+
+    /// Ends the windows that are over and forgets the responses that are old.
+    pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while let Some((at, joined)) = self.deadlines.first().copied() {
+            if at > now.monotonic {
+                break;
+            }
+            self.destroy(now, joined, DisconnectReason::NetworkDisconnected, effects);
+        }
+        self.responses.tick(now.monotonic);
+    }
+
+    /// A stream is gone, for a reason other than `leave`: the connection lives
+    /// on for its window, or is destroyed when it has none. Ignored when the
+    /// stream isn't the connection's newest.
+    pub fn detach(&mut self, now: Now, handle: Handle, ending: Ending, effects: &mut Vec<Effect>) {
+        let Some(joined) = self.attached(handle) else { return };
+        let Some(member) = self.members.get_mut(&joined) else { return };
+        let resumable = !member.window.is_zero();
+        effects.push(Effect::Release(handle, ending, resumable));
+        if resumable {
+            let until = now.plus(member.window);
+            member.stream = Stream::Detached(until);
+            self.deadlines.insert((until, joined));
+            self.append(now, Event::Interrupted(handle.connection), effects);
+        } else {
+            let reason = match ending {
+                Ending::SlowConsumer => DisconnectReason::SlowConsumer,
+                _ => DisconnectReason::NetworkDisconnected,
+            };
+            self.destroy(now, joined, reason, effects);
+        }
+    }
+
+    /// The member whose newest stream this is.
+    fn attached(&self, handle: Handle) -> Option<Sequence> {
+        let joined = *self.index.get(&handle.connection)?;
+        let member = self.members.get(&joined)?;
+        (member.is_attached() && member.generation == handle.generation).then_some(joined)
+    }
+
+    /// Gives an event the next place.
+    fn append(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) -> Sequence {
+        self.sequence += 1;
+        let entry = Arc::new(Entry { sequence: self.sequence, at: now.wall, event });
+        self.log.push(Arc::clone(&entry), &self.limits);
+        effects.push(Effect::Entry(entry));
+        self.sequence
+    }
+
+    /// Removes a member for good; a stream it still has is the caller's to
+    /// release.
+    fn destroy(
+        &mut self,
+        now: Now,
+        joined: Sequence,
+        reason: DisconnectReason,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Sequence> {
+        let member = self.members.remove(&joined)?;
+        self.index.remove(&member.info.id);
+        self.filtering -= usize::from(member.view.signal_types.is_selective());
+        if let Stream::Detached(until) = member.stream {
+            self.deadlines.remove(&(until, joined));
+        }
+        let sequence = self.append(now, Event::Destroyed(member.info.id, reason), effects);
+        if self.members.is_empty() {
+            self.log = Log::default();
+            effects.push(Effect::Ended);
+        }
+        Some(sequence)
+    }
+}
