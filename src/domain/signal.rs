@@ -145,6 +145,11 @@ impl std::fmt::Display for Named {
     }
 }
 
+/// The most bytes of a recipient's name. Names that are no connection's are
+/// listed in outcomes, which are kept; this bounds what a sender can make the
+/// server keep.
+const MAX_NAMED_BYTES: usize = 128;
+
 /// Whom a signal is for: at least one recipient, each named once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipients(Vec<Named>);
@@ -153,7 +158,8 @@ impl Recipients {
     /// Parses a list of ids; those named twice count once from here on.
     ///
     /// # Errors
-    /// `RECIPIENTS_INVALID` for none, or more than `limits.max_recipients`.
+    /// `RECIPIENTS_INVALID` for none, for more than `limits.max_recipients`, or
+    /// for one over 128 bytes.
     pub fn parse(ids: Vec<String>, limits: &Limits) -> Result<Self, Refusal> {
         let refuse = |message| Err(Refusal::new(Reason::RecipientsInvalid, message).field("to.connection_ids"));
         let most = limits.max_recipients;
@@ -165,6 +171,12 @@ impl Recipients {
         if limits.exceeds(ids.len(), most) {
             let given = ids.len();
             return refuse(format!("`to` names {given} recipients; the limit is {most}"));
+        }
+        if let Some(long) = ids.iter().find(|id| id.len() > MAX_NAMED_BYTES) {
+            let given = long.len();
+            return refuse(format!(
+                "`to` names a recipient by {given} bytes; a connection id has 36, the limit is {MAX_NAMED_BYTES}"
+            ));
         }
         let mut named: Vec<Named> = Vec::with_capacity(ids.len());
         let mut seen = std::collections::HashSet::with_capacity(ids.len());

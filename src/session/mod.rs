@@ -91,10 +91,10 @@ impl Session {
         })
     }
 
-    /// The newest place in its order.
+    /// Which of its lives this is, or the last one was.
     #[must_use]
-    pub fn sequence(&self) -> Sequence {
-        self.sequence
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The connections that joined after the place `after`, with the places of

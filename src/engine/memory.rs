@@ -1,0 +1,529 @@
+//! The default engine: one process, everything in its memory.
+//!
+//! It wraps the pure [`Session`] in a lock each; what a session wants done is
+//! done under that lock, so that a room sees its order. Locks are taken slot,
+//! then map, then deadlines, and none is held while waiting for a slot.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicIsize, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use futures_util::Stream;
+use tokio::sync::Notify;
+
+use crate::{
+    clock::{Clock, Now},
+    domain::{Ending, Epoch, Event, Limits, Named, Reason, Refusal, Sequence, SessionId},
+    session::{Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, ServerAccepted, ServerSend, Session},
+};
+
+use super::{
+    BoxFuture, Change, Connections, Engine, Joined, Link, Node, OutletId, Page, Room, Stats, Watch, lock,
+    watch::{Passed, Watcher, Watchers},
+};
+
+/// The engine of a single node. Cheap to clone.
+#[derive(Clone)]
+pub struct MemoryEngine(Arc<Inner>);
+
+struct Inner {
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    node: Arc<dyn Node>,
+    /// Ordered, so that listings page by id.
+    slots: RwLock<BTreeMap<SessionId, Arc<Slot>>>,
+    deadlines: Mutex<BTreeSet<(Duration, SessionId)>>,
+    /// A deadline earlier than all others came up.
+    sooner: Notify,
+    watchers: Watchers,
+    last_epoch: AtomicU64,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    sessions: AtomicIsize,
+    attached: AtomicIsize,
+    detached: AtomicIsize,
+}
+
+struct Slot {
+    id: SessionId,
+    state: Mutex<SlotState>,
+}
+
+struct SlotState {
+    session: Session,
+    /// The session's streams; none while nobody is in it.
+    room: Option<Box<dyn Room>>,
+    /// The deadline that the session is filed under.
+    filed: Option<Duration>,
+    /// No longer in the map: look it up again.
+    removed: bool,
+}
+
+impl MemoryEngine {
+    /// An engine without sessions. [`MemoryEngine::run`] must be driven for
+    /// windows to end.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>, clock: Arc<dyn Clock>, node: Arc<dyn Node>) -> Self {
+        Self(Arc::new(Inner {
+            limits,
+            clock,
+            node,
+            slots: RwLock::default(),
+            deadlines: Mutex::default(),
+            sooner: Notify::new(),
+            watchers: Watchers::default(),
+            last_epoch: AtomicU64::new(0),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// Ends windows and forgets old responses when their time comes, for ever.
+    pub async fn run(&self) {
+        loop {
+            let sooner = self.0.sooner.notified();
+            match self.next_deadline() {
+                None => sooner.await,
+                Some(at) => {
+                    let wait = at.saturating_sub(self.0.clock.now().monotonic);
+                    tokio::select! {
+                        () = sooner => {}
+                        () = tokio::time::sleep(wait) => self.tick(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// When [`MemoryEngine::tick`] has something to do next, on the monotonic
+    /// clock.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        lock(&self.0.deadlines).first().map(|(at, _)| *at)
+    }
+
+    /// Does what is due.
+    pub fn tick(&self) {
+        let now = self.0.clock.now();
+        loop {
+            let due = {
+                let mut deadlines = lock(&self.0.deadlines);
+                match deadlines.first() {
+                    Some((at, _)) if *at <= now.monotonic => deadlines.pop_first(),
+                    _ => None,
+                }
+            };
+            let Some((at, id)) = due else { return };
+            if let Some(slot) = self.0.find(&id) {
+                self.0.enter(&slot, None, |state, now, effects| {
+                    if state.filed == Some(at) {
+                        state.filed = None;
+                    }
+                    state.session.tick(now, effects);
+                });
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn find(&self, id: &SessionId) -> Option<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn find_or_make(&self, id: &SessionId) -> Arc<Slot> {
+        if let Some(slot) = self.find(id) {
+            return slot;
+        }
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(id.clone()).or_insert_with(|| {
+            let session = Session::new(Arc::clone(&self.limits));
+            let state = SlotState { session, room: None, filed: None, removed: false };
+            Arc::new(Slot { id: id.clone(), state: Mutex::new(state) })
+        }))
+    }
+
+    /// Works on a session under its lock and does what it wants done. Nothing
+    /// when the slot has left the map.
+    fn enter<T>(
+        &self,
+        slot: &Arc<Slot>,
+        outlet: Option<OutletId>,
+        work: impl FnOnce(&mut SlotState, Now, &mut Vec<Effect>) -> T,
+    ) -> Option<T> {
+        let mut state = lock(&slot.state);
+        if state.removed {
+            return None;
+        }
+        let before = state.session.facts();
+        // Read under the lock, so that a session's times go with its order.
+        let now = self.clock.now();
+        let mut effects = Vec::new();
+        let done = work(&mut state, now, &mut effects);
+        let lived = before.as_ref().map(|facts| facts.epoch);
+        self.carry_out(slot, &mut state, now, effects, outlet, lived);
+        self.counts.update(before.as_ref(), state.session.facts().as_ref());
+        self.file(slot, &mut state);
+        Some(done)
+    }
+
+    /// Does what the session wants done, and what follows from it: an outbox
+    /// that overflows detaches its connection, which is an event for others.
+    fn carry_out(
+        &self,
+        slot: &Slot,
+        state: &mut SlotState,
+        now: Now,
+        effects: Vec<Effect>,
+        outlet: Option<OutletId>,
+        lived: Option<Epoch>,
+    ) {
+        let mut pending = VecDeque::from(effects);
+        let mut overflowed = Vec::new();
+        while let Some(effect) = pending.pop_front() {
+            self.tell_watchers(slot, &state.session, lived, &effect);
+            if effect == Effect::Started {
+                state.room = Some(self.node.open_room(&slot.id));
+                continue;
+            }
+            let Some(room) = state.room.as_mut() else { continue };
+            match effect {
+                Effect::Started => {}
+                Effect::Entry(entry) => room.deliver(&entry, &mut overflowed),
+                Effect::Answer(handle, result) => room.answer(handle, &result, &mut overflowed),
+                Effect::Attach(handle, view) => {
+                    if let Some(outlet) = outlet {
+                        room.attach(handle, view, outlet);
+                    }
+                }
+                Effect::Release(handle, ending, resumable) => {
+                    room.release(handle, Farewell { ending, resumable, retry_after: None });
+                }
+                // The room stays for the releases that may follow, until the
+                // session is left.
+                Effect::Ended => {}
+            }
+            for handle in overflowed.drain(..) {
+                let mut more = Vec::new();
+                state.session.detach(now, handle, Ending::SlowConsumer, &mut more);
+                pending.extend(more);
+            }
+        }
+        if state.session.facts().is_none() {
+            state.room = None;
+        }
+    }
+
+    fn tell_watchers(&self, slot: &Slot, session: &Session, lived: Option<Epoch>, effect: &Effect) {
+        let id = &slot.id;
+        match effect {
+            Effect::Started => {
+                if let Some(facts) = session.facts() {
+                    self.watchers.see(id, || Change::SessionStarted(id.clone(), facts.epoch, facts.created_at));
+                }
+            }
+            Effect::Ended => {
+                // A join may end one life and start the next.
+                let ended = lived.unwrap_or_else(|| session.epoch());
+                self.watchers.see(id, || Change::SessionEnded(id.clone(), ended));
+            }
+            Effect::Entry(entry) => match &entry.event {
+                Event::Created(info) => self.watchers.see(id, || {
+                    let view = ConnectionView { info: Arc::clone(info), interrupted: false };
+                    Change::ConnectionCreated(id.clone(), entry.sequence, view)
+                }),
+                Event::Destroyed(connection, reason) => self
+                    .watchers
+                    .see(id, || Change::ConnectionDestroyed(id.clone(), entry.sequence, *connection, *reason)),
+                Event::Signal { .. } | Event::Interrupted(_) | Event::Restored(_) => {}
+            },
+            Effect::Answer(..) | Effect::Attach(..) | Effect::Release(..) => {}
+        }
+    }
+
+    /// Files the session under its next deadline, or forgets it.
+    fn file(&self, slot: &Arc<Slot>, state: &mut SlotState) {
+        if state.session.is_forgettable() {
+            state.removed = true;
+            self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&slot.id);
+        }
+        let next = if state.removed { None } else { state.session.next_deadline() };
+        if next == state.filed {
+            return;
+        }
+        let mut deadlines = lock(&self.deadlines);
+        if let Some(filed) = state.filed {
+            deadlines.remove(&(filed, slot.id.clone()));
+        }
+        if let Some(at) = next {
+            deadlines.insert((at, slot.id.clone()));
+            if deadlines.first().is_some_and(|(first, id)| *first == at && *id == slot.id) {
+                self.sooner.notify_one();
+            }
+        }
+        state.filed = next;
+    }
+
+    /// An epoch above every earlier one: the microseconds since 1970, so that
+    /// it also grows from process to process.
+    fn next_epoch(&self, wall: SystemTime) -> Epoch {
+        let micros = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        let bump = |last: u64| Some(micros.max(last + 1));
+        let last = self.last_epoch.fetch_update(Ordering::SeqCst, Ordering::SeqCst, bump).unwrap_or_else(|last| last);
+        micros.max(last + 1)
+    }
+
+    fn with_existing<T>(
+        &self,
+        id: &SessionId,
+        work: impl FnOnce(&mut SlotState, Now, &mut Vec<Effect>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let found = self.find(id).and_then(|slot| self.enter(&slot, None, work));
+        found.unwrap_or_else(|| Err(nobody_there()))
+    }
+}
+
+fn nobody_there() -> Refusal {
+    Refusal::new(Reason::SessionNotFound, "nobody is in the session").field("session_id")
+}
+
+impl Counts {
+    fn update(&self, before: Option<&Facts>, after: Option<&Facts>) {
+        let count = |facts: Option<&Facts>| {
+            facts.map_or((0, 0, 0), |facts| (1, facts.connections - facts.interrupted, facts.interrupted))
+        };
+        let (before, after) = (count(before), count(after));
+        let add = |to: &AtomicIsize, before: usize, after: usize| {
+            if before != after {
+                to.fetch_add(after.cast_signed() - before.cast_signed(), Ordering::Relaxed);
+            }
+        };
+        add(&self.sessions, before.0, after.0);
+        add(&self.attached, before.1, after.1);
+        add(&self.detached, before.2, after.2);
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>> {
+        Box::pin(async move {
+            let mut join = Some(join);
+            loop {
+                let slot = self.0.find_or_make(&session);
+                let admitted = self.0.enter(&slot, Some(outlet), |state, now, effects| {
+                    let join = join.take()?;
+                    Some(state.session.join(now, self.0.next_epoch(now.wall), join, effects))
+                });
+                // Nothing: the slot was removed between finding and locking it.
+                if let Some(admitted) = admitted.flatten() {
+                    return admitted.map(|admission| {
+                        let handle = admission.handle;
+                        let engine = Arc::clone(&self.0);
+                        Joined { admission, link: Arc::new(MemoryLink { engine, slot, handle }) }
+                    });
+                }
+            }
+        })
+    }
+
+    fn send_from_server(&self, session: SessionId, send: ServerSend) -> BoxFuture<'_, Result<ServerAccepted, Refusal>> {
+        Box::pin(async move {
+            self.0.with_existing(&session, |state, now, effects| state.session.send_from_server(now, send, effects))
+        })
+    }
+
+    fn disconnect(&self, session: SessionId, connection: Named) -> BoxFuture<'_, Result<Sequence, Refusal>> {
+        Box::pin(async move {
+            self.0.with_existing(&session, |state, now, effects| {
+                state.session.disconnect_from_server(now, &connection, effects)
+            })
+        })
+    }
+
+    fn session(&self, session: SessionId) -> BoxFuture<'_, Result<Facts, Refusal>> {
+        Box::pin(
+            async move { self.0.with_existing(&session, |state, _, _| state.session.facts().ok_or_else(nobody_there)) },
+        )
+    }
+
+    fn sessions(
+        &self,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Page<(SessionId, Facts)>, Refusal>> {
+        Box::pin(async move {
+            let mut after = after;
+            let mut items = Vec::new();
+            // Sessions that only remember responses fill slots but no page.
+            loop {
+                let slots = self.0.slots_after(after.as_ref(), most + 1 - items.len());
+                let Some(last) = slots.last() else { return Ok(Page { items, more: false }) };
+                after = Some(last.id.clone());
+                for slot in slots {
+                    let Some(facts) = lock(&slot.state).session.facts() else { continue };
+                    if items.len() == most {
+                        return Ok(Page { items, more: true });
+                    }
+                    items.push((slot.id.clone(), facts));
+                }
+            }
+        })
+    }
+
+    fn connections(
+        &self,
+        session: SessionId,
+        after: Sequence,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Connections, Refusal>> {
+        Box::pin(async move {
+            self.0.with_existing(&session, |state, _, _| {
+                let facts = state.session.facts().ok_or_else(nobody_there)?;
+                let mut items: Vec<_> = state.session.connections(after).take(most + 1).collect();
+                let more = items.len() > most;
+                items.truncate(most);
+                Ok(Connections { epoch: facts.epoch, page: Page { items, more } })
+            })
+        })
+    }
+
+    fn watch(&self, session: Option<SessionId>) -> BoxFuture<'_, Result<Watch, Refusal>> {
+        Box::pin(async move {
+            let watcher = self.0.watchers.add(session);
+            let watching = Watching {
+                engine: Arc::clone(&self.0),
+                watcher,
+                listing: Listing::From(None),
+                listed: VecDeque::new(),
+                over: false,
+            };
+            Ok(Box::pin(watching) as Watch)
+        })
+    }
+
+    fn stats(&self) -> Stats {
+        let read = |count: &AtomicIsize| usize::try_from(count.load(Ordering::Relaxed)).unwrap_or(0);
+        let counts = &self.0.counts;
+        Stats { sessions: read(&counts.sessions), attached: read(&counts.attached), detached: read(&counts.detached) }
+    }
+}
+
+impl Inner {
+    fn slots_after(&self, after: Option<&SessionId>, most: usize) -> Vec<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        slots.range((from, Bound::Unbounded)).take(most).map(|(_, slot)| Arc::clone(slot)).collect()
+    }
+
+    /// The next session to list after `after`; `watcher` passes everything
+    /// below it in the same moment, so that a session made between is a change.
+    fn next_to_list(&self, after: Option<&SessionId>, watcher: &Watcher) -> Option<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let next = match watcher.only() {
+            Some(only) if after.is_none() => slots.get(only),
+            Some(_) => None,
+            None => {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                slots.range((from, Bound::Unbounded)).next().map(|(_, slot)| slot)
+            }
+        };
+        watcher.pass(next.map_or(Passed::Everything, |slot| Passed::Below(slot.id.clone())));
+        next.cloned()
+    }
+}
+
+struct MemoryLink {
+    engine: Arc<Inner>,
+    slot: Arc<Slot>,
+    handle: Handle,
+}
+
+impl Link for MemoryLink {
+    fn submit(&self, command: Command) {
+        self.engine.enter(&self.slot, None, |state, now, effects| {
+            state.session.command(now, self.handle, command, effects);
+        });
+    }
+
+    fn detach(&self, ending: Ending) {
+        self.engine.enter(&self.slot, None, |state, now, effects| {
+            state.session.detach(now, self.handle, ending, effects);
+        });
+    }
+}
+
+enum Listing {
+    /// After this session, or from the beginning.
+    From(Option<SessionId>),
+    Done,
+}
+
+/// A watch of a memory engine.
+struct Watching {
+    engine: Arc<Inner>,
+    watcher: Arc<Watcher>,
+    listing: Listing,
+    listed: VecDeque<Change>,
+    over: bool,
+}
+
+impl Watching {
+    /// Lists one more session into `listed`, or the marker.
+    fn list_next(&mut self, after: Option<SessionId>) {
+        let Some(slot) = self.engine.next_to_list(after.as_ref(), &self.watcher) else {
+            self.listed.push_back(Change::SnapshotComplete);
+            self.listing = Listing::Done;
+            return;
+        };
+        let state = lock(&slot.state);
+        if state.removed {
+            // Somebody may have made it anew: look again from the same place.
+            self.listing = Listing::From(after);
+            return;
+        }
+        let id = &slot.id;
+        if let Some(facts) = state.session.facts() {
+            self.listed.push_back(Change::SessionStarted(id.clone(), facts.epoch, facts.created_at));
+            let created = |(joined, view)| Change::ConnectionCreated(id.clone(), joined, view);
+            self.listed.extend(state.session.connections(0).map(created));
+        }
+        // Under the session's lock: from here on its changes are buffered.
+        self.watcher.pass(Passed::Through(id.clone()));
+        self.listing = Listing::From(Some(id.clone()));
+    }
+}
+
+impl Stream for Watching {
+    type Item = Result<Change, Refusal>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.over {
+                return Poll::Ready(None);
+            }
+            if let Some(change) = self.listed.pop_front() {
+                return Poll::Ready(Some(Ok(change)));
+            }
+            match std::mem::replace(&mut self.listing, Listing::Done) {
+                Listing::From(after) => self.list_next(after),
+                Listing::Done => {
+                    return self.watcher.poll_next(context).map(|next| {
+                        self.over = next.is_err();
+                        Some(next)
+                    });
+                }
+            }
+        }
+    }
+}

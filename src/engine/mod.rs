@@ -1,0 +1,201 @@
+//! The authority for order, membership, de-duplication, log and resume.
+//!
+//! An [`Engine`] decides; the [`Node`] that drives it only delivers. Layer 2:
+//! imports the session and the domain, neither the hub (which implements
+//! [`Node`]) nor its siblings `auth` and `telemetry`.
+
+mod lock;
+mod memory;
+mod watch;
+
+use std::{pin::Pin, sync::Arc, time::SystemTime};
+
+use futures_util::Stream;
+
+use crate::{
+    domain::{ConnectionId, DisconnectReason, Ending, Entry, Epoch, Named, Refusal, Sequence, SessionId},
+    session::{
+        Admission, Command, ConnectionView, Facts, Farewell, Handle, Join, SendResult, ServerAccepted, ServerSend, View,
+    },
+};
+
+pub use lock::lock;
+pub use memory::MemoryEngine;
+
+/// A future that an engine returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where an engine's contract stands. Every engine passes the same suite
+/// (`tests/it/engine_contract.rs`).
+///
+/// **Order.** Every change of a session (a join, a departure, a signal, an
+/// interruption) takes one place in its one total order. A [`Room`] is called
+/// for one session by one caller at a time, in that order: if entry *n* was
+/// delivered before entry *m*, then *n* < *m*.
+///
+/// **Nothing lost between join and delivery.** A join's [`Admission`] tells
+/// everything up to its `sequence` (and `missed` what follows it, when
+/// resumed); the room is told to [`Room::attach`] the stream at exactly that
+/// point, so every later entry reaches it.
+///
+/// **Decided once.** A send with an id is decided once in a connection's life,
+/// and a server signal with a key once in the time its response is kept; a
+/// repeat gets the first decision and changes nothing.
+///
+/// **Late is ignored.** What an earlier stream of a resumed connection still
+/// asks or reports has no effect.
+///
+/// **Errors.** `ENGINE_UNAVAILABLE` means that something may have happened;
+/// sends and keys make a repeat safe. Every other refusal means that nothing
+/// did.
+pub trait Engine: Send + Sync + 'static {
+    /// Lets a stream into a session, anew or by a resume. The node's outlet
+    /// `outlet` is what [`Room::attach`] will name.
+    ///
+    /// # Errors
+    /// `SESSION_FULL`, `ENGINE_UNAVAILABLE`.
+    fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>>;
+
+    /// Takes a signal from a backend.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `CONNECTION_NOT_FOUND`, `ENGINE_UNAVAILABLE`.
+    fn send_from_server(&self, session: SessionId, send: ServerSend) -> BoxFuture<'_, Result<ServerAccepted, Refusal>>;
+
+    /// Disconnects a connection for a backend.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `CONNECTION_NOT_FOUND`, `ENGINE_UNAVAILABLE`.
+    fn disconnect(&self, session: SessionId, connection: Named) -> BoxFuture<'_, Result<Sequence, Refusal>>;
+
+    /// Looks at a session.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `ENGINE_UNAVAILABLE`.
+    fn session(&self, session: SessionId) -> BoxFuture<'_, Result<Facts, Refusal>>;
+
+    /// The sessions after `after`, in the order of their ids, at most `most`.
+    ///
+    /// # Errors
+    /// `ENGINE_UNAVAILABLE`.
+    fn sessions(
+        &self,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Page<(SessionId, Facts)>, Refusal>>;
+
+    /// A session's life, and its connections that joined after `after`, with
+    /// the places of their joining, in that order, at most `most`.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `ENGINE_UNAVAILABLE`.
+    fn connections(
+        &self,
+        session: SessionId,
+        after: Sequence,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Connections, Refusal>>;
+
+    /// Watches one session, or all: what is there, then
+    /// [`Change::SnapshotComplete`], then every change, nothing left out and
+    /// nothing twice. A watcher that falls behind ends with `SLOW_CONSUMER`.
+    ///
+    /// # Errors
+    /// `ENGINE_UNAVAILABLE`.
+    fn watch(&self, session: Option<SessionId>) -> BoxFuture<'_, Result<Watch, Refusal>>;
+
+    /// How much there is.
+    fn stats(&self) -> Stats;
+}
+
+/// A join that an engine let in.
+pub struct Joined {
+    /// What the client is told.
+    pub admission: Admission,
+    /// What it asks by.
+    pub link: Arc<dyn Link>,
+}
+
+/// One stream's way to its session.
+pub trait Link: Send + Sync {
+    /// Asks for something, without waiting: outcomes come by [`Room::answer`],
+    /// in the order asked.
+    fn submit(&self, command: Command);
+
+    /// The stream is gone. What was submitted before is done before.
+    fn detach(&self, ending: Ending);
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// A page of a session's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// The session's life.
+    pub epoch: Epoch,
+    /// The connections, with the places of their joining.
+    pub page: Page<(Sequence, ConnectionView)>,
+}
+
+/// One thing that a watcher sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A session exists.
+    SessionStarted(SessionId, Epoch, SystemTime),
+    /// A session's last connection is gone.
+    SessionEnded(SessionId, Epoch),
+    /// A connection is in a session, since this place.
+    ConnectionCreated(SessionId, Sequence, ConnectionView),
+    /// A connection is gone, at this place.
+    ConnectionDestroyed(SessionId, Sequence, ConnectionId, DisconnectReason),
+    /// What was there has been listed.
+    SnapshotComplete,
+}
+
+/// What a watcher reads; an error is its last item.
+pub type Watch = Pin<Box<dyn Stream<Item = Result<Change, Refusal>> + Send>>;
+
+/// How much an engine holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sessions with somebody in them.
+    pub sessions: usize,
+    /// Connections with a stream.
+    pub attached: usize,
+    /// Connections within their window, without one.
+    pub detached: usize,
+}
+
+/// The name of a stream's outlet on its node; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutletId(pub u64);
+
+/// The node that an engine delivers through.
+pub trait Node: Send + Sync + 'static {
+    /// A session got its first connection on this node.
+    fn open_room(&self, session: &SessionId) -> Box<dyn Room>;
+}
+
+/// A session's streams on this node. Called with the session locked: nothing
+/// here may block or call back into the engine.
+pub trait Room: Send {
+    /// A stream receives from here on.
+    fn attach(&mut self, handle: Handle, view: View, outlet: OutletId);
+
+    /// A stream receives no more, and ends.
+    fn release(&mut self, handle: Handle, farewell: Farewell);
+
+    /// An event took its place: hand it to those attached that it is for. Those
+    /// whose outbox overflows are told in `overflowed`, and get nothing more.
+    fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>);
+
+    /// A send was decided.
+    fn answer(&mut self, handle: Handle, result: &SendResult, overflowed: &mut Vec<Handle>);
+}

@@ -1,0 +1,238 @@
+//! The requests of one `Join` stream: from the first frame to the last.
+//!
+//! They are read by a task of their own, not by the response body: a body
+//! isn't polled while its client doesn't read, and h2 answers frames that
+//! nobody reads with the end of the whole connection.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{ConnectionId, Ending, RESUME_TOKEN_BYTES, Reason, Refusal, ResumeToken, SendId, SessionId},
+    engine::{Link, OutletId, lock},
+    hub::Outbox,
+    proto::{self, join_request::Frame},
+    session::{Command, Join, Outcome},
+};
+
+use super::{
+    Services,
+    frames::{Ended, Frames},
+    parse, wire,
+};
+
+/// How long a stream may stay without a `join`. Source: the contract.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a stream's reader and its response body share.
+pub(super) struct Stream {
+    link: Mutex<Linked>,
+    over: CancellationToken,
+}
+
+enum Linked {
+    NotYet,
+    Yes(Arc<dyn Link>),
+    Gone(Ending),
+}
+
+impl Stream {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { link: Mutex::new(Linked::NotYet), over: CancellationToken::new() })
+    }
+
+    /// The stream is over: its session is told, now or as soon as a join that
+    /// is still under way is through.
+    pub(super) fn gone(&self, ending: Ending) {
+        self.over.cancel();
+        let before = std::mem::replace(&mut *lock(&self.link), Linked::Gone(ending));
+        if let Linked::Yes(link) = before {
+            link.detach(ending);
+        }
+    }
+
+    fn linked(&self, link: &Arc<dyn Link>) {
+        let mut linked = lock(&self.link);
+        match &*linked {
+            Linked::Gone(ending) => {
+                let ending = *ending;
+                drop(linked);
+                link.detach(ending);
+            }
+            Linked::NotYet | Linked::Yes(_) => *linked = Linked::Yes(Arc::clone(link)),
+        }
+    }
+}
+
+/// Reads one stream's requests.
+pub(super) struct Reader {
+    pub(super) services: Services,
+    pub(super) metadata: HeaderMap,
+    pub(super) outlet: OutletId,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) stream: Arc<Stream>,
+}
+
+impl Reader {
+    /// Reads until the client has nothing more to send, or the stream is over.
+    pub(super) async fn run<B: Body<Data = Bytes> + Unpin>(self, body: B) {
+        let _guard = PanicGuard { outbox: Arc::clone(&self.outbox) };
+        let mut frames = Frames::new(body);
+        let over = self.stream.over.clone();
+        let first = tokio::select! {
+            biased;
+            () = over.cancelled() => return,
+            first = tokio::time::timeout(JOIN_TIMEOUT, frames.next()) => first,
+        };
+        let joined = match first {
+            Err(_) => Err(Refusal::new(
+                Reason::JoinTimeout,
+                format!("no join frame came within {} s", JOIN_TIMEOUT.as_secs()),
+            )),
+            Ok(Ok(Frame::Join(join))) => self.join(join).await,
+            Ok(Ok(other)) => Err(Refusal::new(
+                Reason::JoinRequired,
+                format!("the first frame is a {}; it must be join", name(&other)),
+            )
+            .field("frame")),
+            Ok(Err(Ended::HalfClosed)) => {
+                Err(Refusal::new(Reason::JoinRequired, "the requests ended before a join frame").field("frame"))
+            }
+            Ok(Err(Ended::Broken)) => return,
+            Ok(Err(Ended::Invalid(refusal))) => Err(refusal),
+        };
+        match joined {
+            Ok(link) => tokio::select! {
+                biased;
+                () = over.cancelled() => {}
+                () = self.serve(&mut frames, &link) => {}
+            },
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Joins, or resumes. Not cancelled half-way: a join that an engine let in
+    /// must be let go again.
+    async fn join(&self, join: proto::Join) -> Result<Arc<dyn Link>, Refusal> {
+        let limits = &self.services.limits;
+        let session = SessionId::parse(&join.session_id, limits, "join.session_id")?;
+        let grant = self.services.gate.join(&self.metadata, &session)?;
+        let wish = parse::join(join, limits)?;
+        let join = Join {
+            data: wish.data,
+            role: grant.role,
+            window: wish.window,
+            view: wish.view,
+            resume: wish.resume,
+            fresh_id: ConnectionId::from_random(random()?),
+            fresh_token: ResumeToken::from_random(random::<RESUME_TOKEN_BYTES>()?),
+        };
+        let joined = self.services.engine.join(session.clone(), self.outlet, join).await?;
+        self.stream.linked(&joined.link);
+
+        let admission = joined.admission;
+        let connection = admission.info.id;
+        tracing::debug!(%session, %connection, outcome = ?admission.outcome, sequence = admission.sequence, "joined");
+        let metrics = self.services.hub.metrics();
+        match admission.outcome {
+            Outcome::New => metrics.joins.increment(1),
+            Outcome::Resumed => metrics.resumes.increment(1),
+            Outcome::ResumedWithGap => metrics.resumes_with_gap.increment(1),
+        }
+        let resumable = !admission.window.is_zero();
+        self.outbox.open(wire::preamble(admission, limits), resumable);
+        Ok(joined.link)
+    }
+
+    async fn serve<B: Body<Data = Bytes> + Unpin>(&self, frames: &mut Frames<B>, link: &Arc<dyn Link>) {
+        let limits = &self.services.limits;
+        loop {
+            let refusal = match frames.next().await {
+                Ok(Frame::Send(send)) => {
+                    let id = send.send_id;
+                    let attempt = self.begin_send(id).and_then(|()| parse::send(send, limits));
+                    link.submit(Command::Send(id, attempt));
+                    continue;
+                }
+                Ok(Frame::Disconnect(disconnect)) => {
+                    let id = disconnect.send_id;
+                    let attempt = self.begin_send(id).map(|()| parse::connection(disconnect.connection_id));
+                    link.submit(Command::Disconnect(id, attempt));
+                    continue;
+                }
+                Ok(Frame::Leave(_)) => {
+                    link.submit(Command::Leave);
+                    return;
+                }
+                Ok(Frame::Join(_)) => {
+                    Refusal::new(Reason::AlreadyJoined, "a second join frame; a stream joins once").field("frame")
+                }
+                // The connection stays and receives.
+                Err(Ended::HalfClosed) => return,
+                // The response body is dropped, which says it all.
+                Err(Ended::Broken) => return,
+                Err(Ended::Invalid(refusal)) => refusal,
+            };
+            let ending = Ending::Refused(refusal.reason);
+            self.refuse(refusal);
+            self.stream.gone(ending);
+            return;
+        }
+    }
+
+    /// Counts a send until the client takes its outcome.
+    fn begin_send(&self, id: SendId) -> Result<(), Refusal> {
+        self.outbox.begin_send().map_err(|count| {
+            let most = self.services.limits.max_unresolved_sends;
+            Refusal::new(
+                Reason::TooManyUnresolvedSends,
+                format!("{count} sends are without an outcome taken by the client, send {id} among them; the limit is {most}"),
+            )
+        })
+    }
+
+    fn refuse(&self, refusal: Refusal) {
+        tracing::debug!(reason = %refusal.reason, message = refusal.message, "stream refused");
+        self.services.hub.metrics().refused(refusal.reason);
+        self.outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
+    }
+}
+
+/// Ends the stream, and nothing else, when its reader panics.
+struct PanicGuard {
+    outbox: Arc<Outbox>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let refusal = Refusal::new(Reason::EngineUnavailable, "an internal error ended this stream");
+            self.outbox.end(Ending::Refused(refusal.reason), None, Some(refusal));
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        tracing::error!(%error, "the system has no randomness");
+        Refusal::new(Reason::EngineUnavailable, "the server can't make a connection id now")
+    })?;
+    Ok(bytes)
+}
+
+fn name(frame: &Frame) -> &'static str {
+    match frame {
+        Frame::Join(_) => "join",
+        Frame::Send(_) => "send",
+        Frame::Disconnect(_) => "disconnect",
+        Frame::Leave(_) => "leave",
+    }
+}

@@ -1,0 +1,37 @@
+//! The gRPC services: the wire's side of everything below. Layer 4, and the
+//! one place that makes a `tonic::Status`.
+
+mod body;
+mod frames;
+mod join;
+mod parse;
+mod sessions;
+mod signaling;
+mod status;
+mod wire;
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{auth::Gate, domain::Limits, engine::Engine, hub::Hub};
+
+pub use sessions::session_service;
+pub use signaling::SignalingService;
+pub use wire::ENCODING;
+
+/// What the services work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// Decides.
+    pub engine: Arc<dyn Engine>,
+    /// Delivers.
+    pub hub: Hub,
+    /// Lets in.
+    pub gate: Gate,
+    /// Bounds.
+    pub limits: Arc<Limits>,
+}
+
+/// The address that a request came from: an extension that the server puts on
+/// every request.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub IpAddr);

@@ -1,0 +1,183 @@
+//! `signalbox.v1.SignalingService`.
+//!
+//! `Join` is served by hand, below tonic, so that its response body is our
+//! own; everything else goes tonic's usual way.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use tonic::{
+    Status,
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+};
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+use crate::{
+    domain::{Ending, MAX_FRAME_BYTES, Refusal, SessionId},
+    engine::BoxFuture,
+    hub::{Bounds, Outbox},
+    proto::{SendFromServerRequest, SendFromServerResponse},
+    telemetry::UnaryMethod,
+};
+
+use super::{
+    PeerAddress, Services,
+    body::JoinBody,
+    join::{Reader, Stream},
+    parse,
+    status::{explain_bad_message, status},
+    wire,
+};
+
+/// The service, for a tonic router.
+#[derive(Clone)]
+pub struct SignalingService {
+    services: Services,
+}
+
+impl SignalingService {
+    /// The service over these.
+    #[must_use]
+    pub fn new(services: Services) -> Self {
+        Self { services }
+    }
+
+    /// Answers at once, before a frame is read: a client that waits for
+    /// headers before it sends must not deadlock.
+    fn join(&self, request: Request<Body>) -> Response<Body> {
+        let (head, requests) = request.into_parts();
+        let services = self.services.clone();
+        let interval = services.limits.heartbeat_interval;
+        let stream = Stream::new();
+        let address = head.extensions.get::<PeerAddress>().map(|peer| peer.0);
+        let body = match services.hub.admit(address) {
+            Ok(outlet) => {
+                let outbox = Arc::clone(outlet.outbox());
+                let reader = Reader {
+                    services,
+                    metadata: head.headers,
+                    outlet: outlet.id(),
+                    outbox: Arc::clone(&outbox),
+                    stream: Arc::clone(&stream),
+                };
+                tokio::spawn(reader.run(requests));
+                JoinBody::new(outbox, Some(outlet), stream, interval)
+            }
+            Err(refusal) => {
+                services.hub.metrics().refused(refusal.reason);
+                let outbox = Arc::new(Outbox::new(Bounds::from(&*services.limits)));
+                outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
+                JoinBody::new(outbox, None, stream, interval)
+            }
+        };
+        let mut response = Response::new(Body::new(body));
+        response.headers_mut().insert(CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+        response
+    }
+}
+
+impl NamedService for SignalingService {
+    const NAME: &'static str = "signalbox.v1.SignalingService";
+}
+
+impl Service<Request<Body>> for SignalingService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Some(wrong) = not_grpc(&request) {
+            return Box::pin(async move { Ok(wrong) });
+        }
+        match request.uri().path() {
+            "/signalbox.v1.SignalingService/Join" => {
+                let response = self.join(request);
+                Box::pin(async move { Ok(response) })
+            }
+            "/signalbox.v1.SignalingService/SendFromServer" => {
+                let method = SendFromServer { services: self.services.clone() };
+                Box::pin(async move {
+                    let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_FRAME_BYTES);
+                    Ok(explain_bad_message(grpc.unary(method, request).await))
+                })
+            }
+            _ => Box::pin(async { Ok(Status::unimplemented("").into_http()) }),
+        }
+    }
+}
+
+/// Tells those that don't speak gRPC so, in HTTP's words.
+fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
+    let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let code = if request.method() != Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if !content_type.starts_with(b"application/grpc") {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        return None;
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    Some(response)
+}
+
+struct SendFromServer {
+    services: Services,
+}
+
+impl UnaryService<SendFromServerRequest> for SendFromServer {
+    type Response = SendFromServerResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<SendFromServerResponse>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<SendFromServerRequest>) -> Self::Future {
+        let services = self.services.clone();
+        Box::pin(
+            async move { answer(&services, UnaryMethod::SendFromServer, send_from_server(&services, request)).await },
+        )
+    }
+}
+
+async fn send_from_server(
+    services: &Services,
+    request: tonic::Request<SendFromServerRequest>,
+) -> Result<SendFromServerResponse, Refusal> {
+    services.gate.serve(request.metadata().as_ref())?;
+    let request = request.into_inner();
+    let session = SessionId::parse(&request.session_id, &services.limits, "session_id")?;
+    let send = parse::server_send(request, &services.limits)?;
+    let accepted = services.engine.send_from_server(session, send).await?;
+    Ok(SendFromServerResponse {
+        sequence: accepted.sequence,
+        not_connected_ids: wire::to_names(&accepted.not_connected),
+        recipient_count: u32::try_from(accepted.recipient_count).unwrap_or(u32::MAX),
+    })
+}
+
+/// Runs a unary call: measured, its refusal counted and made a status.
+pub(super) async fn answer<T>(
+    services: &Services,
+    method: UnaryMethod,
+    call: impl Future<Output = Result<T, Refusal>>,
+) -> Result<tonic::Response<T>, Status> {
+    let begun = Instant::now();
+    let answered = call.await;
+    let metrics = services.hub.metrics();
+    metrics.answered(method, begun.elapsed());
+    answered.map(tonic::Response::new).map_err(|refusal| {
+        metrics.refused(refusal.reason);
+        tracing::debug!(?method, reason = %refusal.reason, message = refusal.message, "call refused");
+        status(&refusal)
+    })
+}

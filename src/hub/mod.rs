@@ -1,0 +1,207 @@
+//! The streams of this node: their outboxes, fan-out, slow readers and drain.
+//!
+//! Layer 3: an engine decides and the hub delivers; it knows neither gRPC nor
+//! protobuf (how events are encoded is handed to it).
+
+mod drain;
+mod outbox;
+mod room;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::{
+    domain::{Ending, Entry, Limits, Reason, Refusal, SessionId},
+    engine::{Node, OutletId, Room, lock},
+    session::SendResult,
+    telemetry::Metrics,
+};
+
+pub use outbox::{Bounds, Goodbye, Next, Outbox, Preamble};
+
+/// How the hub's node turns what happens into the bytes that streams carry.
+#[derive(Clone, Copy)]
+pub struct Encoding {
+    /// An event.
+    pub entry: fn(&Entry) -> Bytes,
+    /// The outcome of a send.
+    pub outcome: fn(&SendResult) -> Bytes,
+}
+
+/// How many streams a node takes; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// In all.
+    pub streams: usize,
+    /// From one IP address.
+    pub streams_per_address: usize,
+}
+
+/// The streams of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    capacity: Capacity,
+    bounds: Bounds,
+    encoding: Encoding,
+    metrics: Arc<Metrics>,
+    registry: Mutex<Registry>,
+    /// How many streams there are, for those that wait for none.
+    streams: watch::Sender<usize>,
+    draining: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Registry {
+    next: u64,
+    outlets: HashMap<OutletId, Arc<Outbox>>,
+    by_address: HashMap<IpAddr, usize>,
+    draining: bool,
+}
+
+/// How much waits in a hub's outboxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Streams.
+    pub streams: usize,
+    /// Events, in all.
+    pub events: usize,
+    /// Bytes, in all.
+    pub bytes: usize,
+    /// Events in the fullest.
+    pub most_events: usize,
+}
+
+impl Hub {
+    /// A hub without streams.
+    #[must_use]
+    pub fn new(limits: &Limits, capacity: Capacity, encoding: Encoding, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner {
+            capacity,
+            bounds: Bounds::from(limits),
+            encoding,
+            metrics,
+            registry: Mutex::default(),
+            streams: watch::Sender::new(0),
+            draining: watch::Sender::new(false),
+        }))
+    }
+
+    /// Takes a stream in. Its place is given back when the [`Outlet`] is
+    /// dropped.
+    ///
+    /// # Errors
+    /// `SERVER_FULL`; `GOING_AWAY` while draining.
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<Outlet, Refusal> {
+        let capacity = self.0.capacity;
+        let mut registry = lock(&self.0.registry);
+        if registry.draining {
+            return Err(drain::going_away().retry_after(drain::spread(registry.next, registry.outlets.len())));
+        }
+        let full = |count: usize, most: usize, whose: &str| {
+            let message = format!("{whose} has {count} streams; the limit is {most}, given one more");
+            Err(Refusal::new(Reason::ServerFull, message).retry_after(Duration::from_secs(1)))
+        };
+        let count = registry.outlets.len();
+        if capacity.streams != 0 && count >= capacity.streams {
+            return full(count, capacity.streams, "the server");
+        }
+        if let Some(address) = address {
+            let count = registry.by_address.entry(address).or_default();
+            if capacity.streams_per_address != 0 && *count >= capacity.streams_per_address {
+                return full(*count, capacity.streams_per_address, "your address");
+            }
+            *count += 1;
+        }
+        registry.next += 1;
+        let id = OutletId(registry.next);
+        let outbox = Arc::new(Outbox::new(self.0.bounds));
+        registry.outlets.insert(id, Arc::clone(&outbox));
+        drop(registry);
+        self.0.streams.send_modify(|streams| *streams += 1);
+        Ok(Outlet { id, address, outbox, hub: Arc::clone(&self.0) })
+    }
+
+    /// How much waits.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        let outboxes: Vec<_> = lock(&self.0.registry).outlets.values().cloned().collect();
+        let mut depth = Depth { streams: outboxes.len(), ..Depth::default() };
+        for (events, bytes) in outboxes.iter().map(|outbox| outbox.waiting()) {
+            depth.events += events;
+            depth.bytes += bytes;
+            depth.most_events = depth.most_events.max(events);
+        }
+        depth
+    }
+
+    /// What counts what happens here.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+}
+
+impl Node for Hub {
+    fn open_room(&self, _: &SessionId) -> Box<dyn Room> {
+        Box::new(room::HubRoom::new(Arc::clone(&self.0)))
+    }
+}
+
+impl Inner {
+    fn outbox(&self, outlet: OutletId) -> Option<Arc<Outbox>> {
+        lock(&self.registry).outlets.get(&outlet).cloned()
+    }
+}
+
+/// One stream's place in the hub; dropping it gives the place back.
+pub struct Outlet {
+    id: OutletId,
+    address: Option<IpAddr>,
+    outbox: Arc<Outbox>,
+    hub: Arc<Inner>,
+}
+
+impl Outlet {
+    /// The name that engines know it by.
+    #[must_use]
+    pub fn id(&self) -> OutletId {
+        self.id
+    }
+
+    /// What waits for the client.
+    #[must_use]
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Counts how the stream ended.
+    pub fn closed(&self, ending: Ending) {
+        self.hub.metrics.closed(ending);
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        let mut registry = lock(&self.hub.registry);
+        registry.outlets.remove(&self.id);
+        if let Some(address) = self.address
+            && let Some(count) = registry.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                registry.by_address.remove(&address);
+            }
+        }
+        drop(registry);
+        self.hub.streams.send_modify(|streams| *streams -= 1);
+    }
+}

@@ -1,0 +1,238 @@
+//! What is counted and measured. The registry is passed, not global, so that
+//! two servers in one process don't mix.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::domain::{Ending, Reason};
+
+/// Upper bounds of the latency histograms' buckets, in seconds.
+const LATENCY_BUCKETS: [f64; 12] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
+
+/// Where metrics are kept, and how they are shown.
+pub struct Registry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+impl Registry {
+    /// An empty registry.
+    ///
+    /// # Panics
+    /// Never: the buckets are neither empty nor unsorted.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENCY_BUCKETS)
+            .expect("the buckets are not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        Self { recorder, handle }
+    }
+
+    /// The metrics that the service counts, kept here.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        metrics::with_local_recorder(&self.recorder, Metrics::register)
+    }
+
+    /// Everything, in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where a signal came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SignalSource {
+    /// A connection.
+    Client,
+    /// A backend.
+    Server,
+}
+
+/// The unary calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnaryMethod {
+    /// `SignalingService.SendFromServer`
+    SendFromServer,
+    /// `SessionService.ListSessions`
+    ListSessions,
+    /// `SessionService.GetSession`
+    GetSession,
+    /// `SessionService.ListConnections`
+    ListConnections,
+    /// `SessionService.DisconnectConnection`
+    DisconnectConnection,
+}
+
+impl UnaryMethod {
+    const ALL: [Self; 5] =
+        [Self::SendFromServer, Self::ListSessions, Self::GetSession, Self::ListConnections, Self::DisconnectConnection];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::SendFromServer => "SendFromServer",
+            Self::ListSessions => "ListSessions",
+            Self::GetSession => "GetSession",
+            Self::ListConnections => "ListConnections",
+            Self::DisconnectConnection => "DisconnectConnection",
+        }
+    }
+}
+
+/// The handles to count by. Nothing here locks or looks anything up.
+pub struct Metrics {
+    signals: [Counter; 2],
+    refusals: BTreeMap<Reason, Counter>,
+    closes: BTreeMap<&'static str, Counter>,
+    unary: BTreeMap<UnaryMethod, Histogram>,
+    /// Signals and connection events handed to outboxes.
+    pub deliveries: Counter,
+    /// Streams that joined.
+    pub joins: Counter,
+    /// Streams that resumed a connection without a gap.
+    pub resumes: Counter,
+    /// Streams that resumed a connection with a gap.
+    pub resumes_with_gap: Counter,
+    /// TCP connections accepted.
+    pub accepts: Counter,
+    /// Failures of `accept`, as when file descriptors run out.
+    pub accept_failures: Counter,
+    /// Sessions with somebody in them.
+    pub sessions: Gauge,
+    /// Connections with a stream.
+    pub attached: Gauge,
+    /// Connections without one, within their window.
+    pub detached: Gauge,
+    /// `Join` streams on this node.
+    pub streams: Gauge,
+    /// Events waiting in all outboxes.
+    pub outbox_events: Gauge,
+    /// Bytes waiting in all outboxes.
+    pub outbox_bytes: Gauge,
+    /// Events waiting in the fullest outbox.
+    pub outbox_events_max: Gauge,
+}
+
+impl Metrics {
+    fn register() -> Self {
+        describe_counter!("signalbox_signals_total", "Signals accepted, by source");
+        describe_counter!("signalbox_deliveries_total", "Events handed to connections' outboxes");
+        describe_counter!("signalbox_refusals_total", "Sends, joins and calls refused, by reason");
+        describe_counter!("signalbox_closes_total", "Streams ended, by reason");
+        describe_counter!("signalbox_joins_total", "Joins let in, by outcome");
+        describe_counter!("signalbox_tcp_accepts_total", "TCP connections accepted");
+        describe_counter!("signalbox_tcp_accept_failures_total", "Failures to accept a TCP connection");
+        describe_gauge!("signalbox_sessions", "Sessions with somebody in them");
+        describe_gauge!("signalbox_connections", "Connections, by state");
+        describe_gauge!("signalbox_streams", "Join streams open on this node");
+        describe_gauge!("signalbox_outbox_events", "Events waiting in all outboxes");
+        describe_gauge!("signalbox_outbox_bytes", Unit::Bytes, "Bytes waiting in all outboxes");
+        describe_gauge!("signalbox_outbox_events_max", "Events waiting in the fullest outbox");
+        describe_histogram!("signalbox_unary_seconds", Unit::Seconds, "Time to answer a unary call, by method");
+
+        let closes = Reason::ALL.iter().map(|reason| reason.name()).chain([Ending::Left.name(), Ending::Broken.name()]);
+        Self {
+            signals: ["client", "server"].map(|source| counter!("signalbox_signals_total", "source" => source)),
+            refusals: Reason::ALL
+                .iter()
+                .map(|reason| (*reason, counter!("signalbox_refusals_total", "reason" => reason.name())))
+                .collect(),
+            closes: closes.map(|name| (name, counter!("signalbox_closes_total", "reason" => name))).collect(),
+            unary: UnaryMethod::ALL
+                .map(|method| (method, histogram!("signalbox_unary_seconds", "method" => method.name())))
+                .into(),
+            deliveries: counter!("signalbox_deliveries_total"),
+            joins: counter!("signalbox_joins_total", "outcome" => "new"),
+            resumes: counter!("signalbox_joins_total", "outcome" => "resumed"),
+            resumes_with_gap: counter!("signalbox_joins_total", "outcome" => "resumed_with_gap"),
+            accepts: counter!("signalbox_tcp_accepts_total"),
+            accept_failures: counter!("signalbox_tcp_accept_failures_total"),
+            sessions: gauge!("signalbox_sessions"),
+            attached: gauge!("signalbox_connections", "state" => "attached"),
+            detached: gauge!("signalbox_connections", "state" => "detached"),
+            streams: gauge!("signalbox_streams"),
+            outbox_events: gauge!("signalbox_outbox_events"),
+            outbox_bytes: gauge!("signalbox_outbox_bytes"),
+            outbox_events_max: gauge!("signalbox_outbox_events_max"),
+        }
+    }
+
+    /// A signal was accepted.
+    pub fn signal(&self, source: SignalSource) {
+        self.signals[source as usize].increment(1);
+    }
+
+    /// Something was refused.
+    pub fn refused(&self, reason: Reason) {
+        if let Some(counter) = self.refusals.get(&reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// A stream ended.
+    pub fn closed(&self, ending: Ending) {
+        if let Some(counter) = self.closes.get(ending.name()) {
+            counter.increment(1);
+        }
+    }
+
+    /// A unary call was answered.
+    pub fn answered(&self, method: UnaryMethod, after: Duration) {
+        if let Some(histogram) = self.unary.get(&method) {
+            histogram.record(after.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let registry = Registry::new();
+        let metrics = registry.metrics();
+        metrics.signal(SignalSource::Server);
+        metrics.refused(Reason::RateLimited);
+        metrics.closed(Ending::SlowConsumer);
+        metrics.closed(Ending::Left);
+        metrics.answered(UnaryMethod::GetSession, Duration::from_millis(3));
+        metrics.attached.set(2.0);
+        let shown = registry.render();
+        for line in [
+            "signalbox_signals_total{source=\"server\"} 1",
+            "signalbox_signals_total{source=\"client\"} 0",
+            "signalbox_refusals_total{reason=\"RATE_LIMITED\"} 1",
+            "signalbox_closes_total{reason=\"SLOW_CONSUMER\"} 1",
+            "signalbox_closes_total{reason=\"LEFT\"} 1",
+            "signalbox_unary_seconds_bucket{method=\"GetSession\",le=\"0.005\"} 1",
+            "signalbox_connections{state=\"attached\"} 2",
+        ] {
+            assert!(shown.contains(line), "{line} is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn two_registries_do_not_mix() {
+        let (one, other) = (Registry::new(), Registry::new());
+        one.metrics().deliveries.increment(7);
+        let _ = other.metrics();
+        assert!(one.render().contains("signalbox_deliveries_total 7"));
+        assert!(other.render().contains("signalbox_deliveries_total 0"));
+    }
+}

@@ -1,0 +1,7 @@
+//! What the service tells its operator. Layer 2: imports the domain only.
+
+mod logging;
+mod metrics;
+
+pub use logging::{LogFormat, init_logging};
+pub use metrics::{Metrics, Registry, SignalSource, UnaryMethod};
