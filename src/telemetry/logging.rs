@@ -1,6 +1,8 @@
 //! Structured logs, on standard error. A signal's data and a resume token are
 //! never in them: neither type shows itself in `Debug`.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// How log lines look.
@@ -19,7 +21,8 @@ pub enum LogFormat {
 /// When `level` is neither.
 pub fn init_logging(format: LogFormat, level: &str) -> Result<(), String> {
     let filter = EnvFilter::builder().parse(level).map_err(|error| error.to_string())?;
-    let subscriber = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber =
+        fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),

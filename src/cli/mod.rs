@@ -1,0 +1,3 @@
+//! The commands. Layer 5.
+
+pub mod serve;

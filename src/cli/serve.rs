@@ -1,0 +1,115 @@
+//! `signalbox serve`: the server as a process, with its first lines, its
+//! signals and its exit code.
+
+use std::{
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
+
+use crate::{
+    server::{ServeArgs, Server},
+    telemetry::{LogFormat, init_logging},
+};
+
+/// Serves until SIGTERM or SIGINT and the drain that follows.
+///
+/// Exits 0 when drained, 2 for a configuration that can't be, 1 when an address
+/// can't be bound; a second signal exits at once with 128 and its number.
+pub async fn serve(args: ServeArgs) -> ExitCode {
+    let (format, level) = (args.log_format, args.log_level.clone());
+    let config = match args.check() {
+        Ok(config) => config,
+        Err(wrong) => return bad_usage(&wrong),
+    };
+    if let Err(wrong) = init_logging(format, &level) {
+        return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
+    }
+    let open = config.listen;
+    let bound = Server::bind(config).and_then(|server| {
+        let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let addresses = (server.grpc_address()?, server.admin_address()?);
+        Ok((server, signals, addresses))
+    });
+    let (server, (mut terminate, mut interrupt), (grpc, admin)) = match bound {
+        Ok(bound) => bound,
+        Err(error) => {
+            eprintln!("signalbox: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if !open.ip().is_loopback() {
+        tracing::warn!(address = %open, "open to everyone who reaches this address: there are no tokens");
+    }
+    match format {
+        // Whoever started it may have closed its output: no reason to stop.
+        LogFormat::Text => drop(greet(grpc, admin)),
+        LogFormat::Json => tracing::info!(%grpc, admin = admin.map(|admin| admin.to_string()), "listening"),
+    }
+
+    let (asked, shutdown) = oneshot::channel();
+    let listening = tokio::spawn(async move {
+        let (name, _) = next_signal(&mut terminate, &mut interrupt).await;
+        tracing::info!(signal = name, "shutting down; a second signal exits at once");
+        let _ = asked.send(());
+        let (_, number) = next_signal(&mut terminate, &mut interrupt).await;
+        std::process::exit(128 + number);
+    });
+    server
+        .run(async {
+            // An error would mean that the task above is gone: it never ends.
+            let _ = shutdown.await;
+        })
+        .await;
+    listening.abort();
+    ExitCode::SUCCESS
+}
+
+async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {
+    tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", SignalKind::terminate().as_raw_value()),
+        _ = interrupt.recv() => ("SIGINT", SignalKind::interrupt().as_raw_value()),
+    }
+}
+
+/// The first lines: what listens, and what to try next.
+fn greet(grpc: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
+    let me = std::env::args().next().unwrap_or_else(|| "signalbox".to_owned());
+    let near = reachable(grpc);
+    let server = if near.to_string() == DEFAULT_ADDRESS { String::new() } else { format!(" --server http://{near}") };
+    let call = format!("localhost:{} signalbox.v1.SignalingService/Join", near.port());
+    let mut out = io::stdout().lock();
+    writeln!(out, "signalbox {} is listening, open to everyone who reaches it (no tokens)", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  gRPC   http://{near}")?;
+    match admin.map(reachable) {
+        Some(admin) => writeln!(out, "  admin  http://{admin}  (/metrics, /livez, /readyz)")?,
+        None => writeln!(out, "  admin  off")?,
+    }
+    writeln!(out, "Try, from another terminal:")?;
+    writeln!(out, "  {me} join demo{server}")?;
+    writeln!(out, "  grpcurl -plaintext -d '{{\"join\":{{\"session_id\":\"demo\"}}}}' {call}")?;
+    writeln!(out, "Ctrl-C ends it.")?;
+    out.flush()
+}
+
+/// Where the commands look when they aren't told.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
+
+/// An address that a client on this machine can call.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), bound.port()),
+        _ => bound,
+    }
+}
+
+fn bad_usage(wrong: &str) -> ExitCode {
+    eprintln!("error: {wrong}\n\nFor more information, try '--help'.");
+    ExitCode::from(2)
+}

@@ -1,0 +1,268 @@
+//! What an operator sets: flags and environment, checked whole before a socket
+//! opens.
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{domain::Limits, hub::Capacity, telemetry::LogFormat};
+
+/// Where sessions live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// In this process: one node, gone with it.
+    Memory,
+}
+
+/// The flags of `signalbox serve`.
+///
+/// Each is also an environment variable, SIGNALBOX_ and its name.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Where to serve gRPC, as IP:PORT
+    #[arg(long, env = "SIGNALBOX_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051", value_parser = address, help_heading = "Listening")]
+    pub listen: SocketAddr,
+
+    /// Where to serve plain HTTP for operators (/metrics, /livez, /readyz), as IP:PORT, or `none`
+    #[arg(long, env = "SIGNALBOX_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9464", value_parser = AdminListen::from_str, help_heading = "Listening")]
+    pub admin_listen: AdminListen,
+
+    /// Let everyone who reaches the port do everything, on addresses that are not loopback too
+    #[arg(long, env = "SIGNALBOX_INSECURE_OPEN", help_heading = "Listening")]
+    pub insecure_open: bool,
+
+    /// Where sessions live
+    #[arg(long, env = "SIGNALBOX_ENGINE", value_enum, default_value = "memory", help_heading = "Sessions")]
+    pub engine: EngineKind,
+
+    /// The longest time that a connection may live on without a stream, from 0s (none may) to 24h
+    #[arg(long, env = "SIGNALBOX_MAX_RESUME_WINDOW", value_name = "DURATION", default_value = "120s", value_parser = between(Duration::ZERO, DAY), help_heading = "Sessions")]
+    pub max_resume_window: Duration,
+
+    /// The silence after which a heartbeat is sent, from 100ms to 1h
+    #[arg(long, env = "SIGNALBOX_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "25s", value_parser = between(Duration::from_millis(100), HOUR), help_heading = "Sessions")]
+    pub heartbeat_interval: Duration,
+
+    /// The time for ending every stream at shutdown, from 0s (cut at once) to 1h
+    #[arg(long, env = "SIGNALBOX_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = between(Duration::ZERO, HOUR), help_heading = "Sessions")]
+    pub drain_timeout: Duration,
+
+    /// Signals per second of one connection, sustained; 0: no limit
+    #[arg(long, env = "SIGNALBOX_SIGNALS_PER_SECOND", value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = LIMITS)]
+    pub signals_per_second: u32,
+
+    /// Signals of one connection at once, after a pause; 0: no limit, to the rate either
+    #[arg(long, env = "SIGNALBOX_SIGNAL_BURST", value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = LIMITS)]
+    pub signal_burst: u32,
+
+    /// Join streams on this node; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 0, help_heading = LIMITS)]
+    pub max_connections: usize,
+
+    /// Connections in one session, interrupted ones included; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_CONNECTIONS_PER_SESSION", value_name = "COUNT", default_value_t = 10_000, help_heading = LIMITS)]
+    pub max_connections_per_session: usize,
+
+    /// Join streams from one IP address; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", default_value_t = 0, help_heading = LIMITS)]
+    pub max_connections_per_address: usize,
+
+    /// HTTP/2 streams at once on one TCP connection; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_STREAMS_PER_TRANSPORT", value_name = "COUNT", default_value_t = 1_000, help_heading = LIMITS)]
+    pub max_streams_per_transport: u32,
+
+    /// Events waiting for one connection before it is closed as a slow reader; 0: no limit
+    #[arg(long, env = "SIGNALBOX_OUTBOX_EVENTS", value_name = "COUNT", default_value_t = 1_024, help_heading = LIMITS)]
+    pub outbox_events: usize,
+
+    /// Bytes waiting for one connection before it is closed as a slow reader; 0: no limit
+    #[arg(long, env = "SIGNALBOX_OUTBOX_BYTES", value_name = "BYTES", default_value_t = 1_048_576, help_heading = LIMITS)]
+    pub outbox_bytes: usize,
+
+    /// Events of one session kept for those that resume; 0: no limit
+    #[arg(long, env = "SIGNALBOX_LOG_EVENTS", value_name = "COUNT", default_value_t = 1_000, help_heading = LIMITS)]
+    pub log_events: usize,
+
+    /// Bytes of one session kept for those that resume; 0: no limit
+    #[arg(long, env = "SIGNALBOX_LOG_BYTES", value_name = "BYTES", default_value_t = 1_048_576, help_heading = LIMITS)]
+    pub log_bytes: usize,
+
+    /// Bytes of a session id; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_SESSION_ID_BYTES", value_name = "BYTES", default_value_t = 255, help_heading = LIMITS)]
+    pub max_session_id_bytes: usize,
+
+    /// Bytes of a connection's data; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_CONNECTION_DATA_BYTES", value_name = "BYTES", default_value_t = 1_000, help_heading = LIMITS)]
+    pub max_connection_data_bytes: usize,
+
+    /// Recipients named by one signal; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_RECIPIENTS", value_name = "COUNT", default_value_t = 100, help_heading = LIMITS)]
+    pub max_recipients: usize,
+
+    /// Signal types in one connection's filter; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_SIGNAL_TYPES", value_name = "COUNT", default_value_t = 32, help_heading = LIMITS)]
+    pub max_signal_types: usize,
+
+    /// Sends of one connection whose outcome it has not taken; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MAX_UNRESOLVED_SENDS", value_name = "COUNT", default_value_t = 1_024, help_heading = LIMITS)]
+    pub max_unresolved_sends: usize,
+
+    /// How log lines look, on standard error
+    #[arg(long, env = "SIGNALBOX_LOG_FORMAT", value_enum, default_value = "text", help_heading = "Logs")]
+    pub log_format: LogFormat,
+
+    /// Which log lines: error, warn, info, debug, trace, or a filter as `signalbox=debug,h2=warn`
+    #[arg(long, env = "SIGNALBOX_LOG_LEVEL", value_name = "LEVEL", default_value = "info", help_heading = "Logs")]
+    pub log_level: String,
+}
+
+const LIMITS: &str = "Limits";
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The address for operators, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminListen(pub Option<SocketAddr>);
+
+impl FromStr for AdminListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { address(text).map(|address| Self(Some(address))) }
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "not an IP:PORT, as 127.0.0.1:50051 or [::1]:50051".to_owned())
+}
+
+/// A parser of durations within a range.
+fn between(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    move |text| {
+        let duration =
+            humantime::parse_duration(text).map_err(|error| format!("{error}; durations read 500ms, 30s, 2m"))?;
+        if (least..=most).contains(&duration) {
+            return Ok(duration);
+        }
+        let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+        Err(format!("not between {least} and {most}"))
+    }
+}
+
+impl ServeArgs {
+    /// Checks what no single flag can.
+    ///
+    /// # Errors
+    /// What to tell the operator: the flag, the value and what is allowed.
+    pub fn check(self) -> Result<Config, String> {
+        let open_to_others = |flag: &str, address: SocketAddr| {
+            if address.ip().is_loopback() || self.insecure_open {
+                return Ok(());
+            }
+            Err(format!(
+                "invalid value '{address}' for '{flag}': without tokens the server is open to everyone, so it binds \
+                 only loopback addresses (127.0.0.0/8, [::1]); add --insecure-open to do it nevertheless"
+            ))
+        };
+        open_to_others("--listen", self.listen)?;
+        if let Some(address) = self.admin_listen.0 {
+            open_to_others("--admin-listen", address)?;
+        }
+        Ok(Config {
+            listen: self.listen,
+            admin_listen: self.admin_listen.0,
+            capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
+            max_streams_per_transport: self.max_streams_per_transport,
+            drain_timeout: self.drain_timeout,
+            limits: Limits {
+                max_session_id_bytes: self.max_session_id_bytes,
+                max_connection_data_bytes: self.max_connection_data_bytes,
+                max_recipients: self.max_recipients,
+                max_signal_types: self.max_signal_types,
+                max_unresolved_sends: self.max_unresolved_sends,
+                signals_per_second: self.signals_per_second,
+                signal_burst: self.signal_burst,
+                max_connections_per_session: self.max_connections_per_session,
+                log_events: self.log_events,
+                log_bytes: self.log_bytes,
+                outbox_events: self.outbox_events,
+                outbox_bytes: self.outbox_bytes,
+                max_resume_window: self.max_resume_window,
+                heartbeat_interval: self.heartbeat_interval,
+            },
+        })
+    }
+}
+
+/// A server's configuration, valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to serve gRPC.
+    pub listen: SocketAddr,
+    /// Where to serve operators, if anywhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// How many streams to take.
+    pub capacity: Capacity,
+    /// HTTP/2 streams at once on one TCP connection; 0 is no limit.
+    pub max_streams_per_transport: u32,
+    /// The time for ending every stream at shutdown.
+    pub drain_timeout: Duration,
+    /// What bounds clients.
+    pub limits: Limits,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Config, String> {
+        let arguments = std::iter::once(&"signalbox").chain(arguments);
+        Command::try_parse_from(arguments).map_err(|error| error.to_string())?.serve.check()
+    }
+
+    #[test]
+    fn the_defaults_are_the_contracts() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:9464");
+        assert_eq!(config.capacity, Capacity::default());
+        assert_eq!(config.max_streams_per_transport, 1_000);
+        assert_eq!(config.drain_timeout, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_bad_value_names_the_flag_the_value_and_what_is_allowed() {
+        for (arguments, says) in [
+            (["--listen", "localhost"], ["--listen", "'localhost'", "IP:PORT"]),
+            (["--admin-listen", "off"], ["--admin-listen", "'off'", "IP:PORT"]),
+            (["--heartbeat-interval", "1ms"], ["--heartbeat-interval", "'1ms'", "between 100ms and 1h"]),
+            (["--max-resume-window", "2days"], ["--max-resume-window", "'2days'", "between 0s and 1day"]),
+            (["--drain-timeout", "soon"], ["--drain-timeout", "'soon'", "500ms, 30s, 2m"]),
+            (["--signals-per-second", "-1"], ["--signals-per-second", "-1", ""]),
+            (["--signal-burst", "1000001"], ["--signal-burst", "1000001", "0..=1000000"]),
+            (["--engine", "redis"], ["--engine", "'redis'", "memory"]),
+            (["--log-format", "xml"], ["--log-format", "'xml'", "json"]),
+            (["--listen", "0.0.0.0:50051"], ["--listen", "0.0.0.0:50051", "--insecure-open"]),
+            (["--admin-listen", "[::]:9464"], ["--admin-listen", "[::]:9464", "--insecure-open"]),
+        ] {
+            let error = parse(&arguments).unwrap_err();
+            assert!(says.iter().all(|word| error.contains(word)), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn open_to_others_only_when_told_so() {
+        assert!(parse(&["--listen", "0.0.0.0:1", "--insecure-open"]).is_ok());
+        assert!(parse(&["--listen", "[::1]:1"]).is_ok());
+        assert_eq!(parse(&["--admin-listen", "none"]).unwrap().admin_listen, None);
+    }
+}

@@ -1,0 +1,142 @@
+//! The whole server: composed, bound, drained. Layer 5.
+
+mod admin;
+mod config;
+mod listen;
+mod preface;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    auth::Gate,
+    clock::SystemClock,
+    engine::MemoryEngine,
+    grpc::{self, Services, SignalingService},
+    hub::Hub,
+    proto,
+    telemetry::Registry,
+};
+
+pub use config::{AdminListen, Config, EngineKind, ServeArgs};
+
+use admin::Admin;
+
+/// How long finished streams may take to reach their clients, within the drain
+/// time-out.
+const FLUSH_GRACE: Duration = Duration::from_secs(1);
+
+/// The names that the health service knows; the empty one is the server.
+const HEALTH_NAMES: [&str; 3] = ["", "signalbox.v1.SignalingService", "signalbox.v1.SessionService"];
+
+/// A server whose sockets are bound.
+pub struct Server {
+    config: Config,
+    grpc: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Server {
+    /// Binds the sockets.
+    ///
+    /// # Errors
+    /// When an address can't be bound; the message names it.
+    pub fn bind(config: Config) -> io::Result<Self> {
+        let grpc = listen::bind(config.listen)?;
+        let admin = config.admin_listen.map(listen::bind).transpose()?;
+        Ok(Self { config, grpc, admin })
+    }
+
+    /// Where gRPC is served.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn grpc_address(&self) -> io::Result<SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where operators are served, if anywhere.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Serves until `shutdown`, then drains: health NOT_SERVING, joins refused,
+    /// every stream told and ended; what is left after the drain time-out is
+    /// cut.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { config, grpc, admin } = self;
+        let limits = Arc::new(config.limits.clone());
+        let registry = Arc::new(Registry::new());
+        let metrics = Arc::new(registry.metrics());
+        let hub = Hub::new(&limits, config.capacity, grpc::ENCODING, Arc::clone(&metrics));
+        let engine = MemoryEngine::new(Arc::clone(&limits), Arc::new(SystemClock::new()), Arc::new(hub.clone()));
+        let services = Services { engine: Arc::new(engine.clone()), hub: hub.clone(), gate: Gate::Open, limits };
+        let (health, routes) = routes(&services);
+
+        let stop = CancellationToken::new();
+        let background = TaskTracker::new();
+        background.spawn({
+            let stop = stop.clone();
+            async move { stop.run_until_cancelled_owned(engine.run()).await }
+        });
+        let ready = CancellationToken::new();
+        if let Some(listener) = admin {
+            let engine = Arc::clone(&services.engine);
+            let admin =
+                Admin { registry, metrics: Arc::clone(&metrics), hub: hub.clone(), engine, unready: ready.clone() };
+            background.spawn(stop.clone().run_until_cancelled_owned(admin.serve(listener)));
+        }
+        let transports = listen::Transports::new(routes, &config, metrics);
+        let accepting = background.spawn(transports.clone().accept(grpc));
+
+        set_health(&health, tonic_health::ServingStatus::Serving).await;
+        shutdown.await;
+
+        let deadline = Instant::now() + config.drain_timeout;
+        tracing::info!(streams = hub.depth().streams, timeout = ?config.drain_timeout, "draining");
+        ready.cancel();
+        set_health(&health, tonic_health::ServingStatus::NotServing).await;
+        hub.drain();
+        // Until the streams are gone, connections are still accepted: a join
+        // that is told to come back later beats one that finds no port.
+        let ended = tokio::time::timeout_at(deadline, hub.empty()).await;
+        accepting.abort();
+        let flushed = transports.close(deadline.min(Instant::now() + FLUSH_GRACE)).await;
+        if ended.is_err() || !flushed {
+            tracing::warn!(streams = hub.depth().streams, "some peers did not take their end in time; cutting them");
+        }
+        stop.cancel();
+        background.close();
+        tracing::info!("stopped");
+    }
+}
+
+/// Every service on the gRPC port.
+fn routes(services: &Services) -> (HealthReporter, Routes) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(SignalingService::new(services.clone()))
+        .add_service(grpc::session_service(services.clone()))
+        .add_service(health_service)
+        .add_service(reflection().build_v1().expect("the descriptors are those compiled in"))
+        .add_service(reflection().build_v1alpha().expect("the descriptors are those compiled in"))
+        .prepare();
+    (health, routes)
+}
+
+async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {
+    for name in HEALTH_NAMES {
+        health.set_service_status(name, status).await;
+    }
+}
