@@ -1,1 +1,4 @@
-//! The service over a real port.
+//! The service and its rooms, from outside.
+
+mod engine_contract;
+mod layering;
