@@ -154,6 +154,8 @@ impl Reader {
     async fn serve<B: Body<Data = Bytes> + Unpin>(&self, frames: &mut Frames<B>, link: &Arc<dyn Link>) {
         let limits = &self.services.limits;
         loop {
+            // A sender whose frames are all there already would never yield.
+            tokio::task::coop::consume_budget().await;
             let refusal = match frames.next().await {
                 Ok(Frame::Send(send)) => {
                     let id = send.send_id;

@@ -1,6 +1,6 @@
 //! Ending every stream of this node, told and spread, before it goes away.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
     domain::{Ending, Reason, Refusal},
@@ -29,6 +29,8 @@ impl Hub {
         for (id, outbox) in outlets {
             outbox.end(Ending::GoingAway, Some(spread(id.0, count)), Some(going_away()));
         }
+        // Only now: a stream that isn't told yet must still get every event.
+        self.0.quiet.store(true, Ordering::Release);
         self.0.draining.send_replace(true);
     }
 

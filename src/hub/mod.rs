@@ -10,7 +10,7 @@ mod room;
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -57,6 +57,8 @@ struct Inner {
     /// How many streams there are, for those that wait for none.
     streams: watch::Sender<usize>,
     draining: watch::Sender<bool>,
+    /// Every stream has been told to end: there is nobody to deliver to.
+    quiet: AtomicBool,
 }
 
 #[derive(Default)]
@@ -92,6 +94,7 @@ impl Hub {
             registry: Mutex::default(),
             streams: watch::Sender::new(0),
             draining: watch::Sender::new(false),
+            quiet: AtomicBool::new(false),
         }))
     }
 

@@ -79,6 +79,11 @@ impl Room for HubRoom {
         if let Event::Signal { from, .. } = &entry.event {
             self.hub.metrics.signal(if from.is_some() { SignalSource::Client } else { SignalSource::Server });
         }
+        // A drain ends streams one by one, and each end is an event for all the
+        // others: without this it would be quadratic.
+        if self.hub.quiet.load(Ordering::Acquire) {
+            return;
+        }
         // Encoded once, on the first receiver; all share the bytes.
         let mut frame = None;
         let mut deliveries = 0;

@@ -24,17 +24,17 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes an engine's bed.
-pub type MakeBed = fn(Limits) -> Bed;
+pub(super) type MakeBed = fn(Limits) -> Bed;
 
 /// An engine on a recording node.
-pub struct Bed {
-    pub engine: Arc<dyn Engine>,
+pub(super) struct Bed {
+    pub(super) engine: Arc<dyn Engine>,
     node: Arc<Recorder>,
     random: AtomicU64,
 }
 
 /// The memory engine's.
-pub fn memory(limits: Limits) -> Bed {
+pub(super) fn memory(limits: Limits) -> Bed {
     let node = Arc::new(Recorder::default());
     let engine = MemoryEngine::new(Arc::new(limits), Arc::new(SystemClock::new()), node.clone());
     let reaper = engine.clone();
@@ -44,33 +44,33 @@ pub fn memory(limits: Limits) -> Bed {
 
 /// What a stream's outlet was told.
 #[derive(Debug, PartialEq)]
-pub enum Told {
+pub(super) enum Told {
     Entry(Entry),
     Outcome(SendResult),
     Released(Farewell),
 }
 
 /// A stream that joined.
-pub struct Stream {
-    pub admission: Admission,
-    pub link: Arc<dyn Link>,
+pub(super) struct Stream {
+    pub(super) admission: Admission,
+    pub(super) link: Arc<dyn Link>,
     told: mpsc::UnboundedReceiver<Told>,
 }
 
-pub fn session(name: &str) -> SessionId {
+pub(super) fn session(name: &str) -> SessionId {
     SessionId::parse(name, &Limits::default(), "session_id").unwrap()
 }
 
-pub fn signal(data: &str) -> Signal {
+pub(super) fn signal(data: &str) -> Signal {
     Signal::parse(String::new(), data.into()).unwrap()
 }
 
-pub fn server_send(data: &str) -> ServerSend {
+pub(super) fn server_send(data: &str) -> ServerSend {
     ServerSend { signal: signal(data), to: None, key: None }
 }
 
 impl Bed {
-    pub fn wish(&self) -> Join {
+    pub(super) fn wish(&self) -> Join {
         let number = self.random.fetch_add(1, Ordering::SeqCst);
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
@@ -88,28 +88,28 @@ impl Bed {
     }
 
     /// Joins with an outlet that takes `room` things before it overflows.
-    pub async fn join_with(&self, name: &str, wish: Join, room: usize) -> Result<Stream, Refusal> {
+    pub(super) async fn join_with(&self, name: &str, wish: Join, room: usize) -> Result<Stream, Refusal> {
         let (outlet, told) = self.node.outlet(room);
         let Joined { admission, link } = self.engine.join(session(name), outlet, wish).await?;
         Ok(Stream { admission, link, told })
     }
 
-    pub async fn join(&self, name: &str) -> Stream {
+    pub(super) async fn join(&self, name: &str) -> Stream {
         self.join_with(name, self.wish(), usize::MAX).await.unwrap()
     }
 
-    pub async fn resume(&self, name: &str, resume: Resume) -> Stream {
+    pub(super) async fn resume(&self, name: &str, resume: Resume) -> Stream {
         self.join_with(name, Join { resume: Some(resume), ..self.wish() }, usize::MAX).await.unwrap()
     }
 }
 
 impl Stream {
-    pub fn id(&self) -> ConnectionId {
+    pub(super) fn id(&self) -> ConnectionId {
         self.admission.info.id
     }
 
     /// How this connection is resumed after `last_sequence`.
-    pub fn ticket(&self, last_sequence: Sequence) -> Resume {
+    pub(super) fn ticket(&self, last_sequence: Sequence) -> Resume {
         Resume {
             connection: Some(self.id()),
             token: self.admission.token.clone(),
@@ -119,22 +119,22 @@ impl Stream {
         }
     }
 
-    pub fn send(&self, id: SendId, data: &str) {
+    pub(super) fn send(&self, id: SendId, data: &str) {
         self.link.submit(Command::Send(id, Ok((signal(data), None))));
     }
 
-    pub async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Told {
         let next = tokio::time::timeout(PATIENCE, self.told.recv()).await;
         next.expect("nothing came in time").expect("the outlet was dropped")
     }
 
     /// What came already.
-    pub fn seen(&mut self) -> Vec<Told> {
+    pub(super) fn seen(&mut self) -> Vec<Told> {
         std::iter::from_fn(|| self.told.try_recv().ok()).collect()
     }
 
     /// The next event, past outcomes.
-    pub async fn entry(&mut self) -> Entry {
+    pub(super) async fn entry(&mut self) -> Entry {
         loop {
             match self.next().await {
                 Told::Entry(entry) => return entry,
@@ -145,7 +145,7 @@ impl Stream {
     }
 
     /// The data of the next signal, past other events.
-    pub async fn data(&mut self) -> String {
+    pub(super) async fn data(&mut self) -> String {
         loop {
             if let Event::Signal { signal, .. } = self.entry().await.event {
                 return signal.data().to_owned();
@@ -154,7 +154,7 @@ impl Stream {
     }
 
     /// The next outcome, past events.
-    pub async fn outcome(&mut self) -> SendResult {
+    pub(super) async fn outcome(&mut self) -> SendResult {
         loop {
             match self.next().await {
                 Told::Outcome(result) => return result,
@@ -165,7 +165,7 @@ impl Stream {
     }
 
     /// Why it was released, past everything else.
-    pub async fn released(&mut self) -> Ending {
+    pub(super) async fn released(&mut self) -> Ending {
         loop {
             if let Told::Released(farewell) = self.next().await {
                 return farewell.ending;

@@ -24,7 +24,7 @@ async fn until_end(stream: &mut Stream) -> Vec<Entry> {
     }
 }
 
-pub async fn every_stream_sees_one_order(bed: MakeBed) {
+pub(super) async fn every_stream_sees_one_order(bed: MakeBed) {
     let bed = bed(unlimited());
     let mut streams = Vec::new();
     for _ in 0..5 {
@@ -55,7 +55,7 @@ pub async fn every_stream_sees_one_order(bed: MakeBed) {
     }
 }
 
-pub async fn a_stream_receives_everything_after_its_admission(bed: MakeBed) {
+pub(super) async fn a_stream_receives_everything_after_its_admission(bed: MakeBed) {
     let bed = bed(unlimited());
     let sender = bed.join("busy").await;
     let link = sender.link.clone();
@@ -84,7 +84,7 @@ pub async fn a_stream_receives_everything_after_its_admission(bed: MakeBed) {
     }
 }
 
-pub async fn a_send_is_decided_once_however_often_it_is_asked(bed: MakeBed) {
+pub(super) async fn a_send_is_decided_once_however_often_it_is_asked(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut stream = bed.join("once").await;
     stream.send(7, "first");
@@ -112,7 +112,7 @@ pub async fn a_send_is_decided_once_however_often_it_is_asked(bed: MakeBed) {
     }
 }
 
-pub async fn outcomes_come_in_the_order_asked(bed: MakeBed) {
+pub(super) async fn outcomes_come_in_the_order_asked(bed: MakeBed) {
     let bed = bed(unlimited());
     let mut stream = bed.join("asked").await;
     for id in 1..=500 {
@@ -127,7 +127,7 @@ pub async fn outcomes_come_in_the_order_asked(bed: MakeBed) {
     }
 }
 
-pub async fn what_was_submitted_before_a_detach_is_done_before_it(bed: MakeBed) {
+pub(super) async fn what_was_submitted_before_a_detach_is_done_before_it(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut watcher = bed.join("last-words").await;
     let speaker = bed.join("last-words").await;
@@ -141,7 +141,7 @@ pub async fn what_was_submitted_before_a_detach_is_done_before_it(bed: MakeBed) 
     assert_eq!(watcher.data().await, "end", "what comes after the detach is ignored");
 }
 
-pub async fn a_key_repeats_the_first_response(bed: MakeBed) {
+pub(super) async fn a_key_repeats_the_first_response(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut stream = bed.join("key").await;
     let send = |data: &str, key: &str| {
@@ -162,7 +162,7 @@ pub async fn a_key_repeats_the_first_response(bed: MakeBed) {
     assert_eq!(send("five", "m").await.unwrap_err().reason, Reason::SessionNotFound);
 }
 
-pub async fn recipients_that_are_not_connected_are_listed(bed: MakeBed) {
+pub(super) async fn recipients_that_are_not_connected_are_listed(bed: MakeBed) {
     let bed = bed(Limits::default());
     let (mut one, mut other) = (bed.join("some").await, bed.join("some").await);
     let names = vec!["nobody".to_owned(), other.id().to_string()];
@@ -175,7 +175,7 @@ pub async fn recipients_that_are_not_connected_are_listed(bed: MakeBed) {
     assert!(!one.seen().iter().any(|told| matches!(told, Told::Entry(Entry { event: Event::Signal { .. }, .. }))));
 }
 
-pub async fn an_outlet_that_overflows_is_detached_and_the_others_are_told(bed: MakeBed) {
+pub(super) async fn an_outlet_that_overflows_is_detached_and_the_others_are_told(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut fast = bed.join("slow").await;
     let mut slow = bed.join_with("slow", bed.wish(), 2).await.unwrap();
@@ -198,7 +198,7 @@ pub async fn an_outlet_that_overflows_is_detached_and_the_others_are_told(bed: M
     assert!(resumed.admission.missed.len() >= 4);
 }
 
-pub async fn leaving_destroys_and_releases(bed: MakeBed) {
+pub(super) async fn leaving_destroys_and_releases(bed: MakeBed) {
     let bed = bed(Limits::default());
     let (mut stays, mut leaves) = (bed.join("leave").await, bed.join("leave").await);
     leaves.send(1, "before");
@@ -210,7 +210,7 @@ pub async fn leaving_destroys_and_releases(bed: MakeBed) {
     assert_eq!(stays.entry().await.event, gone);
 }
 
-pub async fn a_backend_disconnects_for_good(bed: MakeBed) {
+pub(super) async fn a_backend_disconnects_for_good(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut stays = bed.join("force").await;
     let spared = View { suppress_connection_events: true, ..View::default() };
@@ -227,7 +227,7 @@ pub async fn a_backend_disconnects_for_good(bed: MakeBed) {
     assert_ne!(resumed.id(), out.id());
 }
 
-pub async fn a_full_session_refuses_one_more(bed: MakeBed) {
+pub(super) async fn a_full_session_refuses_one_more(bed: MakeBed) {
     let bed = bed(Limits { max_connections_per_session: 2, ..Limits::default() });
     let first = bed.join("full").await;
     let _second = bed.join("full").await;

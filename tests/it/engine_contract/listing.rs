@@ -14,7 +14,7 @@ use signalbox::{
 
 use super::bed::{MakeBed, server_send, session};
 
-pub async fn sessions_page_by_id_without_repeats(bed: MakeBed) {
+pub(super) async fn sessions_page_by_id_without_repeats(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut streams = Vec::new();
     for number in (0..25).rev() {
@@ -36,7 +36,7 @@ pub async fn sessions_page_by_id_without_repeats(bed: MakeBed) {
     assert_eq!(listed, expected);
 }
 
-pub async fn connections_page_in_the_order_of_joining(bed: MakeBed) {
+pub(super) async fn connections_page_in_the_order_of_joining(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut ids = Vec::new();
     let mut streams = Vec::new();
@@ -56,7 +56,7 @@ pub async fn connections_page_in_the_order_of_joining(bed: MakeBed) {
     assert_eq!(listed, ids);
 }
 
-pub async fn what_does_not_exist_is_not_found(bed: MakeBed) {
+pub(super) async fn what_does_not_exist_is_not_found(bed: MakeBed) {
     let bed = bed(Limits::default());
     let nobody = Named::Other("nobody".into());
     let reasons = [
@@ -71,7 +71,7 @@ pub async fn what_does_not_exist_is_not_found(bed: MakeBed) {
     assert_eq!(refused.reason, Reason::ConnectionNotFound);
 }
 
-pub async fn a_session_that_starts_again_has_a_higher_epoch(bed: MakeBed) {
+pub(super) async fn a_session_that_starts_again_has_a_higher_epoch(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut epoch = 0;
     for _ in 0..20 {
@@ -112,7 +112,7 @@ async fn next(watch: &mut Watch) -> Change {
     next.expect("a change came in time").expect("a watch lasts").unwrap()
 }
 
-pub async fn a_watch_has_no_gap_under_churn(bed: MakeBed) {
+pub(super) async fn a_watch_has_no_gap_under_churn(bed: MakeBed) {
     let bed = std::sync::Arc::new(bed(Limits::default()));
     let churn: Vec<_> = (0..4)
         .map(|task: usize| {
@@ -181,7 +181,7 @@ pub async fn a_watch_has_no_gap_under_churn(bed: MakeBed) {
     }
 }
 
-pub async fn a_watch_of_one_session_sees_only_that(bed: MakeBed) {
+pub(super) async fn a_watch_of_one_session_sees_only_that(bed: MakeBed) {
     let bed = bed(Limits::default());
     let _other = bed.join("other").await;
     let mut watch = bed.engine.watch(Some(session("one"))).await.unwrap();
@@ -199,7 +199,7 @@ pub async fn a_watch_of_one_session_sees_only_that(bed: MakeBed) {
     assert_eq!(next(&mut watch).await, Change::SessionEnded(session("one"), epoch));
 }
 
-pub async fn stats_count_what_is_there(bed: MakeBed) {
+pub(super) async fn stats_count_what_is_there(bed: MakeBed) {
     let bed = bed(Limits::default());
     assert_eq!(bed.engine.stats(), Stats::default());
     let (one, two, mut three) = (bed.join("a").await, bed.join("a").await, bed.join("b").await);

@@ -13,7 +13,7 @@ fn places(stream: &super::bed::Stream) -> Vec<u64> {
     stream.admission.missed.iter().map(|entry| entry.sequence).collect()
 }
 
-pub async fn a_resume_misses_nothing_and_repeats_nothing(bed: MakeBed) {
+pub(super) async fn a_resume_misses_nothing_and_repeats_nothing(bed: MakeBed) {
     let bed = bed(Limits::default());
     let (mut stays, drops) = (bed.join("back").await, bed.join("back").await);
     let start = drops.admission.sequence;
@@ -37,7 +37,7 @@ pub async fn a_resume_misses_nothing_and_repeats_nothing(bed: MakeBed) {
     assert!(about(&Event::Interrupted(drops.id())) && about(&Event::Restored(drops.id())));
 }
 
-pub async fn a_resume_restates_the_outcomes_that_the_client_lacks(bed: MakeBed) {
+pub(super) async fn a_resume_restates_the_outcomes_that_the_client_lacks(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut drops = bed.join("restate").await;
     for id in [2, 4, 6] {
@@ -54,7 +54,7 @@ pub async fn a_resume_restates_the_outcomes_that_the_client_lacks(bed: MakeBed) 
     assert_eq!(resumed.outcome().await, resumed.admission.restated[1], "decided for the connection's whole life");
 }
 
-pub async fn a_wrong_token_or_session_joins_anew(bed: MakeBed) {
+pub(super) async fn a_wrong_token_or_session_joins_anew(bed: MakeBed) {
     let bed = bed(Limits::default());
     let stream = bed.join("mine").await;
     let foreign = bed.join("theirs").await;
@@ -72,7 +72,7 @@ pub async fn a_wrong_token_or_session_joins_anew(bed: MakeBed) {
     assert_eq!(resumed.admission.outcome, Outcome::Resumed, "failed attempts take nothing away");
 }
 
-pub async fn a_log_that_does_not_reach_back_says_so(bed: MakeBed) {
+pub(super) async fn a_log_that_does_not_reach_back_says_so(bed: MakeBed) {
     let bed = bed(Limits { log_events: 5, ..Limits::default() });
     let (_stays, drops) = (bed.join("log").await, bed.join("log").await);
     let start = drops.admission.sequence;
@@ -97,7 +97,7 @@ pub async fn a_log_that_does_not_reach_back_says_so(bed: MakeBed) {
     assert_eq!(resumed.entry().await.sequence, after);
 }
 
-pub async fn another_epoch_or_a_future_place_is_a_gap(bed: MakeBed) {
+pub(super) async fn another_epoch_or_a_future_place_is_a_gap(bed: MakeBed) {
     let bed = bed(Limits::default());
     let stream = bed.join("lost").await;
     let ticket = stream.ticket(stream.admission.sequence);
@@ -111,7 +111,7 @@ pub async fn another_epoch_or_a_future_place_is_a_gap(bed: MakeBed) {
     }
 }
 
-pub async fn a_take_over_releases_the_old_stream_and_ignores_it(bed: MakeBed) {
+pub(super) async fn a_take_over_releases_the_old_stream_and_ignores_it(bed: MakeBed) {
     let bed = bed(Limits::default());
     let (mut other, mut old) = (bed.join("over").await, bed.join("over").await);
     other.entry().await;
@@ -127,7 +127,7 @@ pub async fn a_take_over_releases_the_old_stream_and_ignores_it(bed: MakeBed) {
     assert!(matches!(&entry.event, Event::Signal { signal, .. } if signal.data() == "alive"), "{entry:?}");
 }
 
-pub async fn a_window_that_is_over_destroys(bed: MakeBed) {
+pub(super) async fn a_window_that_is_over_destroys(bed: MakeBed) {
     let bed = bed(Limits { max_resume_window: Duration::from_millis(50), ..Limits::default() });
     let (mut stays, drops) = (bed.join("window").await, bed.join("window").await);
     assert_eq!(drops.admission.window, Duration::from_millis(50), "granted at most the server's maximum");
@@ -140,7 +140,7 @@ pub async fn a_window_that_is_over_destroys(bed: MakeBed) {
     assert_eq!(late.admission.outcome, Outcome::New);
 }
 
-pub async fn no_window_destroys_at_once(bed: MakeBed) {
+pub(super) async fn no_window_destroys_at_once(bed: MakeBed) {
     let bed = bed(Limits::default());
     let mut stays = bed.join("none").await;
     let none = Join { window: Duration::ZERO, ..bed.wish() };
