@@ -27,7 +27,8 @@ impl Hub {
         drop(registry);
         let count = outlets.len();
         for (id, outbox) in outlets {
-            outbox.end(Ending::GoingAway, Some(spread(id.0, count)), Some(going_away()));
+            let after = spread(id.0, count);
+            outbox.end(Ending::GoingAway, Some(after), Some(going_away().retry_after(after)));
         }
         // Only now: a stream that isn't told yet must still get every event.
         self.0.quiet.store(true, Ordering::Release);
