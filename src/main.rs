@@ -2,17 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use signalbox::{cli, server::ServeArgs};
-
-#[derive(Parser)]
-#[command(name = "signalbox", version, about)]
-struct Cli {
-    #[command(flatten)]
-    serve: ServeArgs,
-}
+use clap::Parser as _;
+use signalbox::cli::{Cli, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    cli::serve::serve(Cli::parse().serve).await
+    run(Cli::parse()).await
 }

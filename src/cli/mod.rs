@@ -1,3 +1,124 @@
-//! The commands. Layer 5.
+//! The commands: the server, and clients of a running one. Layer 5.
+//!
+//! The clients use the generated client only, as anybody's would.
 
-pub mod serve;
+mod connect;
+mod disconnect;
+mod failure;
+mod join;
+mod json;
+mod output;
+mod send;
+mod serve;
+mod sessions;
+mod watch;
+
+use std::{io, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::server::ServeArgs;
+
+use failure::Failure;
+
+/// Session signaling over gRPC
+#[derive(Debug, Parser)]
+#[command(
+    name = "signalbox",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "`signalbox` alone is `signalbox serve`.\n\n\
+        Try:\n  \
+        signalbox                                  start a server on 127.0.0.1:50051\n  \
+        signalbox join demo                        be a member of the session demo\n  \
+        signalbox send demo hello --type greeting  a signal from a backend\n\n\
+        Exit codes: 0 success, 1 refused or unreachable (the reason is on standard error), 2 bad usage."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a server
+    Serve(Box<ServeArgs>),
+    /// Be a member of a session: lines typed are sent, what happens is shown
+    Join(join::JoinArgs),
+    /// Send one signal into a session, as a backend does
+    Send(send::SendArgs),
+    /// List the sessions, or one session and its connections
+    Sessions(sessions::SessionsArgs),
+    /// Watch sessions start and end and connections come and go
+    Watch(watch::WatchArgs),
+    /// Disconnect a connection for good
+    Disconnect(disconnect::DisconnectArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        None => return serve::serve(cli.serve).await,
+        Some(Command::Serve(args)) => return serve::serve(*args).await,
+        Some(Command::Join(args)) => join::run(args).await,
+        Some(Command::Send(args)) => send::run(args).await,
+        Some(Command::Sessions(args)) => sessions::run(args).await,
+        Some(Command::Watch(args)) => watch::run(args).await,
+        Some(Command::Disconnect(args)) => disconnect::run(args).await,
+        Some(Command::Completions { shell }) => completions(shell),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "signalbox", &mut script);
+    Ok(io::Write::write_all(&mut io::stdout(), &script)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn alone_is_serve_and_takes_its_flags() {
+        for arguments in
+            [&["signalbox"][..], &["signalbox", "--signal-burst", "7"], &["signalbox", "serve", "--signal-burst", "7"]]
+        {
+            assert!(Cli::try_parse_from(arguments).is_ok(), "{arguments:?}");
+        }
+        assert!(Cli::try_parse_from(["signalbox", "--signal-burst", "7", "join", "demo"]).is_err());
+    }
+
+    #[test]
+    fn every_flag_of_serve_has_its_environment_variable() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").unwrap();
+        let flags: Vec<_> = serve.get_arguments().filter(|flag| flag.get_id() != "help").collect();
+        assert!(flags.len() > 20);
+        for flag in flags {
+            let name = flag.get_long().unwrap();
+            let variable = format!("SIGNALBOX_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(variable.as_str()), "--{name}");
+            assert!(flag.get_help().is_some(), "--{name} has no help");
+        }
+    }
+}

@@ -21,7 +21,7 @@ use crate::{
 ///
 /// Exits 0 when drained, 2 for a configuration that can't be, 1 when an address
 /// can't be bound; a second signal exits at once with 128 and its number.
-pub async fn serve(args: ServeArgs) -> ExitCode {
+pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let (format, level) = (args.log_format, args.log_level.clone());
     let config = match args.check() {
         Ok(config) => config,

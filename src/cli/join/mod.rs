@@ -1,0 +1,264 @@
+//! `signalbox join`: a member that a person, or a pipe, can use.
+
+mod input;
+mod roster;
+mod sends;
+mod show;
+mod terminal;
+
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::proto::{Join, JoinRequest, Leave, Recipients, Signal, join_request::Frame, join_response::Event};
+
+use super::{connect::ServerArgs, failure::Failure, json as as_json};
+
+use input::Input;
+use roster::Roster;
+use sends::{Sends, Wanted};
+use terminal::{Line, Printer};
+
+/// The command's flags.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Lines typed are sent to everyone. Commands:\n  \
+    /to ID text   sends to one; the beginning of its id is enough\n  \
+    /type T       sets the type of what you send; /type alone: none\n  \
+    /who          lists who is here\n  \
+    /quit         leaves\n  \
+    //text        sends a line that begins with /\n\n\
+    It works in pipes: each line of standard input is sent, in order and no faster than the\n\
+    server takes them; at the end of the input it leaves, once every send has its outcome.\n\n\
+    With --json each event is one object per line, {\"event\": \"signal\", \"sequence\": 2, …}, with\n\
+    the names of the API's fields.\n\n\
+    Examples:\n  \
+    signalbox join demo --data Ada\n  \
+    seq 10 | signalbox join demo --type count\n  \
+    signalbox join demo --json --stay < /dev/null | jq .data")]
+pub(super) struct JoinArgs {
+    /// The session
+    session: String,
+
+    /// What to tell the others about yourself, at most 1000 bytes
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    data: String,
+
+    /// The type of what you send, to begin with
+    #[arg(long = "type", value_name = "TYPE", default_value = "")]
+    kind: String,
+
+    /// Receive only signals of this type; may be repeated
+    #[arg(long, value_name = "TYPE")]
+    only: Vec<String>,
+
+    /// Don't be told who comes and goes
+    #[arg(long)]
+    suppress_connection_events: bool,
+
+    /// Don't receive your own signals
+    #[arg(long)]
+    suppress_own_signals: bool,
+
+    /// Stay at the end of the input, and receive until interrupted
+    #[arg(long)]
+    stay: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
+    let mut client = args.server.signaling().await?;
+    let (requests, sent) = mpsc::unbounded_channel();
+    let join = Join {
+        session_id: args.session.clone(),
+        connection_data: args.data.clone(),
+        signal_types: args.only.clone(),
+        suppress_connection_events: args.suppress_connection_events,
+        suppress_own_signals: args.suppress_own_signals,
+        ..Join::default()
+    };
+    // The receiver is in hand: it can't be gone.
+    let _ = requests.send(JoinRequest { frame: Some(Frame::Join(join)) });
+    let mut events = client.join(UnboundedReceiverStream::new(sent)).await?.into_inner();
+
+    let (mut lines, printer, _restore, person) = terminal::open(args.server.json);
+    let mut member = Member {
+        requests: Some(requests),
+        roster: Roster::default(),
+        sends: None,
+        kind: args.kind,
+        json: args.server.json,
+        printer,
+        person,
+        leaving: Leaving::No,
+    };
+    loop {
+        member.flush();
+        let wait = member.sends.as_ref().and_then(Sends::not_before);
+        tokio::select! {
+            event = events.message() => match event {
+                Ok(Some(response)) => {
+                    if let Some(event) = response.event {
+                        member.see(&event)?;
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(status) => return Err(status.into()),
+            },
+            Some(line) = lines.recv(), if member.takes_input() => match line {
+                Line::Text(text) => member.typed(&text)?,
+                Line::End if args.stay => member.leaving = Leaving::Never,
+                Line::End | Line::Interrupt => member.leaving = Leaving::WhenSettled,
+                Line::Failed(why) => {
+                    member.note(&format!("standard input can't be read: {why}"))?;
+                    member.leaving = Leaving::WhenSettled;
+                }
+            },
+            () = sleep_until(wait) => {}
+            _ = tokio::signal::ctrl_c() => {
+                if member.leaving == Leaving::Left {
+                    return Ok(());
+                }
+                member.leaving = Leaving::Now;
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the command is about to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// The input is over, and it stays to receive.
+    Never,
+    /// Once every send has its outcome.
+    WhenSettled,
+    Now,
+    /// `leave` is sent.
+    Left,
+}
+
+struct Member {
+    /// None once there is nothing more to send.
+    requests: Option<mpsc::UnboundedSender<JoinRequest>>,
+    roster: Roster,
+    /// None before `joined`.
+    sends: Option<Sends>,
+    kind: String,
+    json: bool,
+    printer: Printer,
+    person: bool,
+    leaving: Leaving,
+}
+
+impl Member {
+    fn takes_input(&self) -> bool {
+        self.leaving == Leaving::No && self.sends.as_ref().is_some_and(Sends::has_room)
+    }
+
+    fn request(&self, frame: Frame) {
+        // When the stream is over, its end says why.
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(JoinRequest { frame: Some(frame) });
+        }
+    }
+
+    /// Sends what may go now, and leaves when it is time.
+    fn flush(&mut self) {
+        let now = Instant::now();
+        while let Some(send) = self.sends.as_mut().and_then(|sends| sends.next(now)) {
+            self.request(Frame::Send(send));
+        }
+        let settled = self.sends.as_ref().is_some_and(Sends::is_settled);
+        match self.leaving {
+            Leaving::Now => {}
+            Leaving::WhenSettled if settled => {}
+            Leaving::Never if settled => {
+                self.requests = None;
+                return;
+            }
+            _ => return,
+        }
+        self.request(Frame::Leave(Leave {}));
+        self.leaving = Leaving::Left;
+    }
+
+    fn see(&mut self, event: &Event) -> Result<(), Failure> {
+        let mut goes_again = false;
+        match event {
+            Event::Joined(joined) => {
+                let limits = joined.limits.unwrap_or_default();
+                let rate_limited = limits.signals_per_second != 0;
+                self.sends = Some(Sends::new(!self.person, limits.max_unresolved_sends, rate_limited));
+            }
+            Event::SendResult(result) => {
+                let now = Instant::now();
+                goes_again = self.sends.as_mut().is_some_and(|sends| sends.resolve(result, now));
+            }
+            _ => {}
+        }
+        if self.json {
+            self.printer.line(&as_json::event(event).to_string())?;
+        } else if !goes_again && let Some(line) = show::event(event, &self.roster) {
+            self.printer.line(&line)?;
+        }
+        self.roster.apply(event);
+        Ok(())
+    }
+
+    fn typed(&mut self, line: &str) -> Result<(), Failure> {
+        match input::parse(line) {
+            Input::Say(text) => self.send(text, None),
+            Input::To(beginning, text) => match self.roster.resolve(&beginning) {
+                Ok(id) => self.send(text, Some(Recipients { connection_ids: vec![id] })),
+                Err(count) => self.note(&format!("{count} ids begin with {beginning}: type more of it"))?,
+            },
+            Input::Type(kind) => self.kind = kind,
+            Input::Who if self.json => {
+                let all: Vec<_> = self.roster.connections().iter().map(as_json::connection).collect();
+                self.printer.line(&json!({ "event": "who", "connections": all }).to_string())?;
+            }
+            Input::Who => {
+                for line in show::who(&self.roster) {
+                    self.printer.line(&line)?;
+                }
+            }
+            Input::Quit => self.leaving = Leaving::WhenSettled,
+            Input::Help => {
+                for line in input::HELP.lines() {
+                    self.note(line)?;
+                }
+            }
+            Input::Nothing => {}
+            Input::Wrong(why) => self.note(&why)?,
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, data: String, to: Option<Recipients>) {
+        let signal = Signal { r#type: self.kind.clone(), data };
+        if let Some(sends) = &mut self.sends {
+            sends.push(Wanted { signal, to });
+        }
+    }
+
+    /// Tells the one who types something that is no event.
+    fn note(&mut self, text: &str) -> Result<(), Failure> {
+        if self.json || !self.person {
+            eprintln!("signalbox: {text}");
+            return Ok(());
+        }
+        Ok(self.printer.line(&format!("! {text}"))?)
+    }
+}
