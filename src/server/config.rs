@@ -18,6 +18,7 @@ pub enum EngineKind {
 ///
 /// Each is also an environment variable, SIGNALBOX_ and its name.
 #[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
 pub struct ServeArgs {
     /// Where to serve gRPC, as IP:PORT
     #[arg(long, env = "SIGNALBOX_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051", value_parser = address, help_heading = "Listening")]

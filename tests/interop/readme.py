@@ -24,7 +24,9 @@ _CARGO = re.compile(r"^ *(Compiling|Finished|Running|Downloaded|Downloading|Upda
 # What differs from run to run, in whichever form it is printed.
 _VARIABLE = [
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<id>"),
+    (re.compile(r"\b[0-9a-f]{8}\b(?!-)"), "<short id>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?"), "<time>"),
+    (re.compile(r"\b\d\d:\d\d:\d\dZ"), "<time>"),
     (re.compile(r'("epoch": *)"?\d+"?'), r"\1<epoch>"),
     (re.compile(r"\b(epoch[ =:]+)\d+"), r"\1<epoch>"),
     (re.compile(r'("resumeToken": *)"[^"…]*"'), r"\1<token>"),

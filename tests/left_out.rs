@@ -1,0 +1,6 @@
+//! Says what `cargo test` alone leaves out. Not a test: the harness would
+//! swallow what it prints.
+
+fn main() {
+    println!("\nleft out here, run by tests/all: Python against the release binary, README.md's commands, buf lint");
+}
