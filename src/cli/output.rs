@@ -3,10 +3,11 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    time::SystemTime,
 };
 
 use prost_types::{Duration, Timestamp};
+
+use crate::clock::{Clock as _, SystemClock};
 
 /// Prints a line. An error of kind `BrokenPipe` means that nobody reads.
 pub(super) fn line(text: &str) -> io::Result<()> {
@@ -34,7 +35,7 @@ pub(super) fn harmless(text: &str) -> String {
 
 /// A time of day, in UTC.
 pub(super) fn time_of_day(at: Option<Timestamp>) -> String {
-    let seconds = at.unwrap_or_else(|| SystemTime::now().into()).seconds.rem_euclid(86_400);
+    let seconds = at.unwrap_or_else(|| SystemClock::new().now().wall.into()).seconds.rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }
 

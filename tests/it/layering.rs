@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hub", &["clock", "domain", "session", "engine", "telemetry"]),
     ("grpc", &["clock", "domain", "proto", "session", "engine", "auth", "telemetry", "hub"]),
     ("server", &["clock", "domain", "proto", "session", "engine", "auth", "telemetry", "hub", "grpc"]),
-    ("cli", &["domain", "proto", "server", "telemetry"]),
+    ("cli", &["clock", "domain", "proto", "server", "telemetry"]),
 ];
 
 /// What no room but these may name.
