@@ -1,4 +1,9 @@
 //! The service and its rooms, from outside.
 
+mod alive;
 mod engine_contract;
+mod joining;
 mod layering;
+mod leaving;
+mod signals;
+mod support;

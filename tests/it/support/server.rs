@@ -1,0 +1,125 @@
+//! The server, in this process, on ports that the system picks.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tonic::transport::Channel;
+
+use signalbox::{
+    proto::{session_service_client::SessionServiceClient, signaling_service_client::SignalingServiceClient},
+    server::{ServeArgs, Server},
+};
+
+use super::{JoinBuilder, Raw, soon};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// A running server.
+pub(crate) struct TestServer {
+    address: SocketAddr,
+    admin: SocketAddr,
+    channel: Channel,
+    shutdown: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl TestServer {
+    /// One with the defaults.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One with flags, as `--signal-burst`, `3`.
+    pub(crate) async fn with(flags: &[&str]) -> Self {
+        let ports = ["signalbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let arguments = Arguments::try_parse_from(ports.iter().chain(flags)).unwrap();
+        let server = Server::bind(arguments.serve.check().unwrap()).unwrap();
+        let address = server.grpc_address().unwrap();
+        let admin = server.admin_address().unwrap().unwrap();
+        let (shutdown, asked) = oneshot::channel();
+        let running = tokio::spawn(server.run(async {
+            // A test that drops its server without a drain ends it all.
+            let _ = asked.await;
+        }));
+        Self { address, admin, channel: connect(address).await, shutdown: Some(shutdown), running }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A TCP connection of its own.
+    pub(crate) async fn channel(&self) -> Channel {
+        connect(self.address).await
+    }
+
+    pub(crate) fn signaling(&self) -> SignalingServiceClient<Channel> {
+        SignalingServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn sessions(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel.clone())
+    }
+
+    /// A client below gRPC.
+    pub(crate) async fn raw(&self) -> Raw {
+        Raw::connect(self.address, 65_535).await
+    }
+
+    /// The beginning of a join.
+    pub(crate) fn join(&self, session: &str) -> JoinBuilder {
+        JoinBuilder::new(self.channel.clone(), session)
+    }
+
+    /// The status and the body of a GET on the admin port.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        http_get(self.admin, path).await
+    }
+
+    /// The value of a metric, named with its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.get("/metrics").await;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no metric {name} in\n{page}"))
+    }
+
+    /// Begins the drain.
+    pub(crate) fn shut_down(&mut self) {
+        let _ = self.shutdown.take().expect("a server is shut down once").send(());
+    }
+
+    /// Waits until `run` is back.
+    pub(crate) async fn stopped(self) {
+        soon("the end of the server", self.running).await.unwrap();
+    }
+}
+
+async fn connect(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+    soon("a connection", endpoint.connect()).await.unwrap()
+}
+
+/// A GET over HTTP/1.1, on a connection of its own.
+pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut answer = String::new();
+    soon("an answer of the admin port", async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_to_string(&mut answer).await.unwrap();
+    })
+    .await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
