@@ -1,0 +1,81 @@
+//! Whatever happens in whatever order, the promises hold.
+
+use std::collections::BTreeMap;
+
+use proptest::{
+    prelude::*,
+    strategy::ValueTree as _,
+    test_runner::{RngSeed, TestRunner},
+};
+
+use super::{
+    history::{Step, history, limits},
+    model::World,
+};
+use crate::domain::Limits;
+
+/// How many histories are tried, unless `PROPTEST_CASES` says otherwise.
+const HISTORIES: u32 = 2_500;
+
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(HISTORIES), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Plays a history to its end and says what it met.
+fn play(limits: Limits, history: Vec<Step>) -> BTreeMap<&'static str, usize> {
+    let mut world = World::new(limits);
+    for step in history {
+        world.play(step);
+    }
+    let tally = world.tally.clone();
+    world.end();
+    tally
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn every_history_keeps_the_promises(limits in limits(), history in history()) {
+        play(limits, history);
+    }
+}
+
+/// A property over histories in which nothing happens would prove nothing.
+#[test]
+fn the_histories_meet_everything_worth_meeting() {
+    let config = ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new(config);
+    let mut met = BTreeMap::new();
+    for _ in 0..300 {
+        let (limits, history) = (limits(), history()).new_tree(&mut runner).expect("a history").current();
+        for (what, times) in play(limits, history) {
+            *met.entry(what).or_insert(0) += times;
+        }
+    }
+    for what in [
+        "a connection restored",
+        "a disconnect",
+        "a full session",
+        "a gap",
+        "a key repeated",
+        "a key repeated to nobody",
+        "a repeat",
+        "a resume not honoured",
+        "a self-disconnect",
+        "a signal sent",
+        "a skipped id",
+        "a stream long gone",
+        "a stream taken over",
+        "a window over",
+        "events missed",
+        "outcomes restated",
+        "CONNECTION_NOT_FOUND",
+        "RATE_LIMITED",
+        "ROLE_FORBIDS",
+        "SEND_ID_INVALID",
+    ] {
+        assert!(met.get(what).is_some_and(|times| *times >= 10), "{what}: {met:?}");
+    }
+}
