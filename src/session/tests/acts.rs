@@ -260,7 +260,7 @@ impl World {
     fn wants(&self, id: ConnectionId, kind: &str) -> bool {
         let client = self.clients.iter().find(|client| client.id() == id).expect("a client");
         let (_, wish) = client.wishes.last().expect("a wish");
-        wish.kinds.is_empty() || wish.kinds.iter().any(|wanted| *wanted == kind)
+        wish.kinds.is_empty() || wish.kinds.contains(&kind)
     }
 }
 

@@ -79,7 +79,7 @@ impl Bed {
         &self.effects
     }
 
-    fn from_server(&mut self, key: Option<&str>) -> Result<ServerAccepted, Refusal> {
+    fn server_send(&mut self, key: Option<&str>) -> Result<ServerAccepted, Refusal> {
         let key = IdempotencyKey::parse(key.unwrap_or_default()).expect("a short key");
         self.effects.clear();
         let send = ServerSend { signal: signal("chat", "news"), to: None, key };
@@ -185,7 +185,7 @@ fn an_interrupted_connection_is_a_recipient_and_who_is_not_there_is_listed() {
     let to = [away.info.id.to_string(), "nobody".to_owned()];
     let accepted = bed.send(&sender, 1, Some(&to)).expect("one is there");
     assert_eq!(accepted.not_connected, [Named::read("nobody".into())]);
-    assert_eq!(bed.from_server(None).map(|accepted| accepted.recipient_count), Ok(2));
+    assert_eq!(bed.server_send(None).map(|accepted| accepted.recipient_count), Ok(2));
     assert_eq!(bed.resume(memory(&away)).missed.len(), 2);
 }
 
@@ -230,21 +230,21 @@ fn recipient_count_counts_those_whose_filter_lets_it_pass() {
         let types = SignalTypes::parse(vec![kind.into()], &Limits::default(), "signal_types");
         bed.enter_with(View { signal_types: types.expect("a type"), ..View::default() });
     }
-    assert_eq!(bed.from_server(None).map(|accepted| accepted.recipient_count), Ok(2));
+    assert_eq!(bed.server_send(None).map(|accepted| accepted.recipient_count), Ok(2));
 }
 
 #[test]
 fn an_idempotency_key_repeats_the_first_response_for_ten_minutes_whoever_is_left() {
     let mut bed = Bed::new(Limits::default());
     let member = bed.enter(Role::Publisher);
-    let first = bed.from_server(Some("a"));
-    assert_ne!(bed.from_server(Some("b")), first);
+    let first = bed.server_send(Some("a"));
+    assert_ne!(bed.server_send(Some("b")), first);
     bed.command(member.handle, Command::Leave);
     bed.now += KEYS_KEPT_FOR - Duration::from_nanos(1);
-    assert_eq!(bed.from_server(Some("a")), first);
+    assert_eq!(bed.server_send(Some("a")), first);
     assert!(!bed.session.is_forgettable());
     bed.now += Duration::from_nanos(1);
-    assert_eq!(reason(bed.from_server(Some("a"))), Reason::SessionNotFound);
+    assert_eq!(reason(bed.server_send(Some("a"))), Reason::SessionNotFound);
     assert!(bed.session.is_forgettable());
 }
 

@@ -70,6 +70,8 @@ pub(super) enum Claim {
     WrongToken,
     NoConnection,
     OtherEpoch,
+    /// As if it had seen nothing, not even its own joining.
+    Nothing,
     /// Beyond the newest by this much.
     Future(u64),
 }
@@ -166,6 +168,7 @@ fn claim() -> impl Strategy<Value = Claim> {
         1 => Just(Claim::WrongToken),
         1 => Just(Claim::NoConnection),
         1 => Just(Claim::OtherEpoch),
+        1 => Just(Claim::Nothing),
         1 => (1_u64..=2).prop_map(Claim::Future),
     ]
 }

@@ -63,7 +63,7 @@ impl Client {
             Event::Signal { from, audience, signal } => {
                 let addressed = match audience {
                     Audience::Everyone => true,
-                    Audience::Only(ids) => ids.iter().any(|id| *id == me),
+                    Audience::Only(ids) => ids.contains(&me),
                 };
                 let wanted = wish.kinds.is_empty() || wish.kinds.iter().any(|kind| *kind == signal.kind().as_str());
                 addressed && wanted && !(wish.suppress_own_signals && *from == Some(me))
@@ -164,7 +164,7 @@ impl World {
     pub(super) fn client(&self, who: Who) -> Option<usize> {
         let there: Vec<_> = (0..self.clients.len()).filter(|at| self.is_peer(self.clients[*at].id())).collect();
         match (who / 8).checked_rem(there.len()) {
-            Some(at) if who % 8 != 0 => Some(there[at]),
+            Some(at) if !who.is_multiple_of(8) => Some(there[at]),
             _ => who.checked_rem(self.clients.len()),
         }
     }

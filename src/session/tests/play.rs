@@ -206,6 +206,7 @@ impl World {
             Claim::WrongToken => (resume.token, honoured) = (super::token(u64::MAX), false),
             Claim::NoConnection => (resume.connection, honoured) = (None, false),
             Claim::OtherEpoch => resume.epoch += 1,
+            Claim::Nothing => resume.last_sequence = 0,
             Claim::Future(by) => resume.last_sequence = self.newest() + by,
         }
         let role = self.clients[who].info.role;
@@ -258,6 +259,7 @@ impl World {
         if reached {
             let missed = self.order[since as usize..].iter().filter(|entry| client.is_entitled_to(entry));
             expected.missed = missed.cloned().collect();
+            client.base = client.base.min(since);
             client.received.extend(admission.missed.iter().cloned());
         } else {
             (client.base, client.wishes) = (self.order.len() as Sequence, vec![(0, wish.clone())]);
