@@ -123,7 +123,7 @@ fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let code = if request.method() != Method::POST {
         StatusCode::METHOD_NOT_ALLOWED
-    } else if !content_type.starts_with(b"application/grpc") {
+    } else if !is_grpc(content_type) {
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     } else {
         return None;
@@ -131,6 +131,13 @@ fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = code;
     Some(response)
+}
+
+/// Whether a content type is gRPC's with protobuf in it. Source: gRPC over
+/// HTTP/2 (gRPC-Web is another protocol).
+fn is_grpc(content_type: &[u8]) -> bool {
+    let subtype = content_type.strip_prefix(b"application/grpc");
+    subtype.is_some_and(|subtype| matches!(subtype, [] | [b';', ..]) || subtype.starts_with(b"+proto"))
 }
 
 struct SendFromServer {
@@ -180,4 +187,21 @@ pub(super) async fn answer<T>(
         tracing::debug!(?method, reason = %refusal.reason, message = refusal.message, "call refused");
         status(&refusal)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_with_protobuf_is_taken_for_grpc() {
+        for yes in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert!(is_grpc(yes.as_bytes()), "{yes}");
+        }
+        for no in
+            ["", "application/json", "application/grpc+json", "application/grpc-web", "application/grpc-web+proto"]
+        {
+            assert!(!is_grpc(no.as_bytes()), "{no}");
+        }
+    }
 }

@@ -118,3 +118,58 @@ impl Room for HubRoom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicUsize,
+        task::{Context, Poll, Waker},
+        time::SystemTime,
+    };
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        domain::{ConnectionId, Limits, SessionId, Signal},
+        engine::Node as _,
+        hub::{Capacity, Encoding, Hub, Next, Outlet},
+        telemetry::Registry,
+    };
+
+    static ENCODED: AtomicUsize = AtomicUsize::new(0);
+
+    fn counted(entry: &Entry) -> Bytes {
+        ENCODED.fetch_add(1, Ordering::SeqCst);
+        Bytes::from(format!("event {}", entry.sequence))
+    }
+
+    fn join(hub: &Hub, room: &mut dyn Room, name: u8) -> Outlet {
+        let outlet = hub.admit(None).expect("a place");
+        let handle = Handle { connection: ConnectionId::from_random([name; 16]), generation: 1 };
+        room.attach(handle, View::default(), outlet.id());
+        outlet.outbox().open(Box::new(std::iter::empty()), true);
+        outlet
+    }
+
+    fn next(outlet: &Outlet) -> Bytes {
+        match outlet.outbox().poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Next::Frame(frame)) => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_broadcast_is_encoded_once_and_shared_by_its_receivers() {
+        let encoding = Encoding { entry: counted, outcome: |_| Bytes::new() };
+        let hub = Hub::new(&Limits::default(), Capacity::default(), encoding, Arc::new(Registry::new().metrics()));
+        let mut room = hub.open_room(&SessionId::parse("s", &Limits::default(), "session_id").expect("an id"));
+        let outlets: Vec<_> = (0..100).map(|name| join(&hub, &mut *room, name)).collect();
+        let signal = Signal::parse(String::new(), "hello".into()).expect("a signal");
+        let event = Event::Signal { from: None, audience: Audience::Everyone, signal };
+        room.deliver(&Entry { sequence: 1, at: SystemTime::UNIX_EPOCH, event }, &mut Vec::new());
+        let frames: Vec<_> = outlets.iter().map(next).collect();
+        assert_eq!(ENCODED.load(Ordering::SeqCst), 1);
+        assert!(frames.iter().all(|frame| *frame == "event 1" && frame.as_ptr() == frames[0].as_ptr()));
+    }
+}
