@@ -11,6 +11,7 @@ pub mod engine;
 pub mod grpc;
 pub mod hub;
 pub mod proto;
+pub mod random;
 pub mod server;
 pub mod session;
 pub mod telemetry;

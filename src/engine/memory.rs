@@ -97,6 +97,8 @@ impl MemoryEngine {
                 Some(at) => {
                     let wait = at.saturating_sub(self.0.clock.now().monotonic);
                     tokio::select! {
+                        // Always in this order: simulations run it too.
+                        biased;
                         () = sooner => {}
                         () = tokio::time::sleep(wait) => self.tick(),
                     }

@@ -19,6 +19,7 @@ use crate::{
     engine::{Link, OutletId, lock},
     hub::Outbox,
     proto::{self, join_request::Frame},
+    random::NoRandomness,
     session::{Command, Join, Outcome},
 };
 
@@ -131,8 +132,8 @@ impl Reader {
             window: wish.window,
             view: wish.view,
             resume: wish.resume,
-            fresh_id: ConnectionId::from_random(random()?),
-            fresh_token: ResumeToken::from_random(random::<RESUME_TOKEN_BYTES>()?),
+            fresh_id: ConnectionId::from_random(self.random()?),
+            fresh_token: ResumeToken::from_random(self.random::<RESUME_TOKEN_BYTES>()?),
         };
         let joined = self.services.engine.join(session.clone(), self.outlet, join).await?;
         self.stream.linked(&joined.link);
@@ -189,6 +190,15 @@ impl Reader {
         }
     }
 
+    fn random<const N: usize>(&self) -> Result<[u8; N], Refusal> {
+        let mut bytes = [0; N];
+        self.services.random.fill(&mut bytes).map_err(|NoRandomness(error)| {
+            tracing::error!(error, "there is no randomness");
+            Refusal::new(Reason::EngineUnavailable, "the server can't make a connection id now")
+        })?;
+        Ok(bytes)
+    }
+
     /// Counts a send until the client takes its outcome.
     fn begin_send(&self, id: SendId) -> Result<(), Refusal> {
         self.outbox.begin_send().map_err(|count| {
@@ -219,15 +229,6 @@ impl Drop for PanicGuard {
             self.outbox.end(Ending::Refused(refusal.reason), None, Some(refusal));
         }
     }
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Refusal> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        tracing::error!(%error, "the system has no randomness");
-        Refusal::new(Reason::EngineUnavailable, "the server can't make a connection id now")
-    })?;
-    Ok(bytes)
 }
 
 fn name(frame: &Frame) -> &'static str {

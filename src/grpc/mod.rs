@@ -12,7 +12,7 @@ mod wire;
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{auth::Gate, domain::Limits, engine::Engine, hub::Hub};
+use crate::{auth::Gate, domain::Limits, engine::Engine, hub::Hub, random::Random};
 
 pub use sessions::session_service;
 pub use signaling::SignalingService;
@@ -29,6 +29,8 @@ pub struct Services {
     pub gate: Gate,
     /// Bounds.
     pub limits: Arc<Limits>,
+    /// Makes connection ids and resume tokens.
+    pub random: Arc<dyn Random>,
 }
 
 /// The address that a request came from: an extension that the server puts on

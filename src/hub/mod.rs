@@ -8,7 +8,7 @@ mod outbox;
 mod room;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
@@ -64,7 +64,8 @@ struct Inner {
 #[derive(Default)]
 struct Registry {
     next: u64,
-    outlets: HashMap<OutletId, Arc<Outbox>>,
+    /// Ordered, so that a drain ends them in the order they came.
+    outlets: BTreeMap<OutletId, Arc<Outbox>>,
     by_address: HashMap<IpAddr, usize>,
     draining: bool,
 }

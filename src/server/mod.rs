@@ -19,6 +19,7 @@ use crate::{
     grpc::{self, Services, SignalingService},
     hub::Hub,
     proto,
+    random::SystemRandom,
     telemetry::Registry,
 };
 
@@ -77,7 +78,13 @@ impl Server {
         let metrics = Arc::new(registry.metrics());
         let hub = Hub::new(&limits, config.capacity, grpc::ENCODING, Arc::clone(&metrics));
         let engine = MemoryEngine::new(Arc::clone(&limits), Arc::new(SystemClock::new()), Arc::new(hub.clone()));
-        let services = Services { engine: Arc::new(engine.clone()), hub: hub.clone(), gate: Gate::Open, limits };
+        let services = Services {
+            engine: Arc::new(engine.clone()),
+            hub: hub.clone(),
+            gate: Gate::Open,
+            limits,
+            random: Arc::new(SystemRandom),
+        };
         let (health, routes) = routes(&services);
 
         let stop = CancellationToken::new();
