@@ -17,7 +17,7 @@ mod world;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use check::Case;
 use client::Client;
@@ -25,6 +25,9 @@ use record::lock;
 use world::{Plan, Sabotage, World};
 
 const SESSIONS: [&str; 2] = ["red", "blue"];
+
+/// How long anything may take in a calm world, in its own time.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What came of a run.
 struct Ran {
@@ -56,13 +59,19 @@ async fn play(plan: Plan) -> Ran {
     world.calm.cancel();
     world.record.trace("world", format_args!("is calm"));
     let pushes = backend.await.expect("the backend");
-    world.settled.subscribe().wait_for(|settled| *settled == count).await.expect("the world lives");
+    let mut settled = world.settled.subscribe();
+    if timeout(PATIENCE, settled.wait_for(|settled| *settled == count)).await.is_err() {
+        world.record.violation("not everyone got in with every outcome, though the world is calm".into());
+    }
     // The longest that a lost stream, and then its window, may still take.
     sleep(Duration::from_secs(60)).await;
     world.end();
     let mut histories = Vec::new();
     for client in clients {
-        histories.push(client.await.expect("a client"));
+        match timeout(PATIENCE, client).await {
+            Ok(history) => histories.push(history.expect("a client")),
+            Err(_) => world.record.violation("a client never came to rest".into()),
+        }
     }
     // Whoever couldn't leave is waited for.
     sleep(Duration::from_secs(60)).await;
