@@ -26,7 +26,7 @@ pub use memory::MemoryEngine;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where an engine's contract stands. Every engine passes the same suite
-/// (`tests/it/engine_contract.rs`).
+/// (`tests/it/engine_contract/`).
 ///
 /// **Order.** Every change of a session (a join, a departure, a signal, an
 /// interruption) takes one place in its one total order. A [`Room`] is called

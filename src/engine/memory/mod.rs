@@ -4,19 +4,18 @@
 //! done under that lock, so that a room sees its order. Locks are taken slot,
 //! then map, then deadlines, and none is held while waiting for a slot.
 
+mod watching;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicIsize, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
-use futures_util::Stream;
 use tokio::sync::Notify;
 
 use crate::{
@@ -27,8 +26,10 @@ use crate::{
 
 use super::{
     BoxFuture, Change, Connections, Engine, Joined, Link, Node, OutletId, Page, Room, Stats, Watch, lock,
-    watch::{Passed, Watcher, Watchers},
+    watch::Watchers,
 };
+
+use watching::Watching;
 
 /// The engine of a single node. Cheap to clone.
 #[derive(Clone)]
@@ -401,17 +402,7 @@ impl Engine for MemoryEngine {
     }
 
     fn watch(&self, session: Option<SessionId>) -> BoxFuture<'_, Result<Watch, Refusal>> {
-        Box::pin(async move {
-            let watcher = self.0.watchers.add(session);
-            let watching = Watching {
-                engine: Arc::clone(&self.0),
-                watcher,
-                listing: Listing::From(None),
-                listed: VecDeque::new(),
-                over: false,
-            };
-            Ok(Box::pin(watching) as Watch)
-        })
+        Box::pin(async move { Ok(Box::pin(Watching::new(Arc::clone(&self.0), session)) as Watch) })
     }
 
     fn stats(&self) -> Stats {
@@ -426,22 +417,6 @@ impl Inner {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         slots.range((from, Bound::Unbounded)).take(most).map(|(_, slot)| Arc::clone(slot)).collect()
-    }
-
-    /// The next session to list after `after`; `watcher` passes everything
-    /// below it in the same moment, so that a session made between is a change.
-    fn next_to_list(&self, after: Option<&SessionId>, watcher: &Watcher) -> Option<Arc<Slot>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let next = match watcher.only() {
-            Some(only) if after.is_none() => slots.get(only),
-            Some(_) => None,
-            None => {
-                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                slots.range((from, Bound::Unbounded)).next().map(|(_, slot)| slot)
-            }
-        };
-        watcher.pass(next.map_or(Passed::Everything, |slot| Passed::Below(slot.id.clone())));
-        next.cloned()
     }
 }
 
@@ -462,70 +437,5 @@ impl Link for MemoryLink {
         self.engine.enter(&self.slot, None, |state, now, effects| {
             state.session.detach(now, self.handle, ending, effects);
         });
-    }
-}
-
-enum Listing {
-    /// After this session, or from the beginning.
-    From(Option<SessionId>),
-    Done,
-}
-
-/// A watch of a memory engine.
-struct Watching {
-    engine: Arc<Inner>,
-    watcher: Arc<Watcher>,
-    listing: Listing,
-    listed: VecDeque<Change>,
-    over: bool,
-}
-
-impl Watching {
-    /// Lists one more session into `listed`, or the marker.
-    fn list_next(&mut self, after: Option<SessionId>) {
-        let Some(slot) = self.engine.next_to_list(after.as_ref(), &self.watcher) else {
-            self.listed.push_back(Change::SnapshotComplete);
-            self.listing = Listing::Done;
-            return;
-        };
-        let state = lock(&slot.state);
-        if state.removed {
-            // Somebody may have made it anew: look again from the same place.
-            self.listing = Listing::From(after);
-            return;
-        }
-        let id = &slot.id;
-        if let Some(facts) = state.session.facts() {
-            self.listed.push_back(Change::SessionStarted(id.clone(), facts.epoch, facts.created_at));
-            let created = |(joined, view)| Change::ConnectionCreated(id.clone(), joined, view);
-            self.listed.extend(state.session.connections(0).map(created));
-        }
-        // Under the session's lock: from here on its changes are buffered.
-        self.watcher.pass(Passed::Through(id.clone()));
-        self.listing = Listing::From(Some(id.clone()));
-    }
-}
-
-impl Stream for Watching {
-    type Item = Result<Change, Refusal>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if self.over {
-                return Poll::Ready(None);
-            }
-            if let Some(change) = self.listed.pop_front() {
-                return Poll::Ready(Some(Ok(change)));
-            }
-            match std::mem::replace(&mut self.listing, Listing::Done) {
-                Listing::From(after) => self.list_next(after),
-                Listing::Done => {
-                    return self.watcher.poll_next(context).map(|next| {
-                        self.over = next.is_err();
-                        Some(next)
-                    });
-                }
-            }
-        }
     }
 }
