@@ -1,6 +1,7 @@
 //! The service and its rooms, from outside.
 
 mod alive;
+mod document;
 mod engine_contract;
 mod joining;
 mod layering;
