@@ -53,6 +53,7 @@ pub trait Engine: Send + Sync + 'static {
     /// `outlet` is what [`Room::attach`] will name.
     ///
     /// # Errors
+    /// `CONNECTION_DATA_TOO_LARGE`, unless a resume is honoured;
     /// `SESSION_FULL`, `ENGINE_UNAVAILABLE`.
     fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>>;
 

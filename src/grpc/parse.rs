@@ -19,19 +19,9 @@ pub(super) struct Wish {
 }
 
 pub(super) fn join(join: proto::Join, limits: &Limits) -> Result<Wish, Refusal> {
-    let data = join.connection_data;
-    let most = limits.max_connection_data_bytes;
-    // Ignored in a resume, so that a client can't lock itself out by it.
-    if join.resume.is_none() && limits.exceeds(data.len(), most) {
-        let given = data.len();
-        return Err(Refusal::new(
-            Reason::ConnectionDataTooLarge,
-            format!("the connection data has {given} bytes; the limit is {most}"),
-        )
-        .field("join.connection_data"));
-    }
     Ok(Wish {
-        data,
+        // Held to its limit where it is taken: a resume ignores it.
+        data: join.connection_data,
         window: join.resume_window.map(window).transpose()?.unwrap_or_default(),
         view: View {
             signal_types: SignalTypes::parse(join.signal_types, limits, "join.signal_types")?,

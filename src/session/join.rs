@@ -57,7 +57,7 @@ impl Session {
     /// it must be above that of every earlier life.
     ///
     /// # Errors
-    /// `SESSION_FULL`.
+    /// `CONNECTION_DATA_TOO_LARGE`, `SESSION_FULL`.
     pub fn join(
         &mut self,
         now: Now,
@@ -86,6 +86,16 @@ impl Session {
         join: Join,
         effects: &mut Vec<Effect>,
     ) -> Result<Admission, Refusal> {
+        let (given, most) = (join.data.len(), self.limits.max_connection_data_bytes);
+        // Not when it is parsed: whether a resume is honoured, and so ignores
+        // its data, shows only here.
+        if self.limits.exceeds(given, most) {
+            return Err(Refusal::new(
+                Reason::ConnectionDataTooLarge,
+                format!("the connection data has {given} bytes; the limit is {most}"),
+            )
+            .field("join.connection_data"));
+        }
         let (count, most) = (self.members.len(), self.limits.max_connections_per_session);
         if self.limits.exceeds(count + 1, most) {
             return Err(Refusal::new(

@@ -38,6 +38,7 @@ suite! { memory:
         a_resume_misses_nothing_and_repeats_nothing,
         a_resume_restates_the_outcomes_that_the_client_lacks,
         a_wrong_token_or_session_joins_anew,
+        only_a_resume_that_is_honoured_ignores_its_data,
         a_log_that_does_not_reach_back_says_so,
         another_epoch_or_a_future_place_is_a_gap,
         a_take_over_releases_the_old_stream_and_ignores_it,

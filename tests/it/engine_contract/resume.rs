@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signalbox::{
-    domain::{DisconnectReason, Ending, Event, Limits, ResumeToken},
+    domain::{DisconnectReason, Ending, Event, Limits, Reason, ResumeToken},
     session::{Command, Join, Outcome, Resume},
 };
 
@@ -125,6 +125,17 @@ pub(super) async fn a_take_over_releases_the_old_stream_and_ignores_it(bed: Make
     assert_eq!(new.data().await, "alive");
     let entry = other.entry().await;
     assert!(matches!(&entry.event, Event::Signal { signal, .. } if signal.data() == "alive"), "{entry:?}");
+}
+
+pub(super) async fn only_a_resume_that_is_honoured_ignores_its_data(bed: MakeBed) {
+    let bed = bed(Limits { max_connection_data_bytes: 20, ..Limits::default() });
+    let first = bed.join("data").await;
+    let ticket = first.ticket(first.admission.sequence);
+    let long = |resume| Join { data: "d".repeat(21), resume: Some(resume), ..bed.wish() };
+    let resumed = bed.join_with("data", long(ticket.clone()), usize::MAX).await.unwrap();
+    assert_eq!(resumed.admission.info, first.admission.info);
+    let refused = bed.join_with("another", long(ticket), usize::MAX).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::ConnectionDataTooLarge);
 }
 
 pub(super) async fn a_window_that_is_over_destroys(bed: MakeBed) {
