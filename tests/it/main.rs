@@ -6,5 +6,6 @@ mod engine_contract;
 mod joining;
 mod layering;
 mod leaving;
+mod resume;
 mod signals;
 mod support;

@@ -102,6 +102,17 @@ impl Member {
         self.memory()
     }
 
+    /// Loses the stream, and waits until somebody else has seen it.
+    pub(crate) async fn lose_before(self, onlooker: &mut Member) -> proto::Resume {
+        let memory = self.lose();
+        let wanted = |event: &Event| match event {
+            Event::ConnectionInterrupted(lost) => (lost.connection_id == memory.connection_id).then_some(()),
+            _ => None,
+        };
+        onlooker.find("the interruption", wanted).await;
+        memory
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn half_close(&mut self) {
         self.requests = None;
@@ -122,6 +133,12 @@ impl Member {
         self.last_send_id += 1;
         self.frame(broadcast(self.last_send_id, kind, data));
         self.last_send_id
+    }
+
+    /// Broadcasts, and waits until it is accepted.
+    pub(crate) async fn say(&mut self, kind: &str, data: &str) -> u64 {
+        let sent = self.send(kind, data);
+        self.accepted(sent).await
     }
 
     /// Sends to some.

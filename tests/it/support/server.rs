@@ -16,7 +16,7 @@ use signalbox::{
     server::{ServeArgs, Server},
 };
 
-use super::{JoinBuilder, Raw, soon};
+use super::{Event, JoinBuilder, Member, Raw, from_server, soon};
 
 #[derive(Parser)]
 struct Arguments {
@@ -91,6 +91,15 @@ impl TestServer {
         let (_, page) = self.get("/metrics").await;
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         value.unwrap_or_else(|| panic!("no metric {name} in\n{page}"))
+    }
+
+    /// Checks that nothing came to a member of `session` before what is sent to
+    /// it now.
+    pub(crate) async fn nothing_reached(&self, bystander: &mut Member, session: &str) {
+        let marker = self.signaling().send_from_server(from_server(session, "marker")).await.unwrap();
+        let event = bystander.next().await;
+        let place = marker.into_inner().sequence;
+        assert!(matches!(&event, Event::Signal(signal) if signal.sequence == place), "{event:?} reached a bystander");
     }
 
     /// Begins the drain.
