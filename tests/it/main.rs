@@ -6,6 +6,7 @@ mod engine_contract;
 mod joining;
 mod layering;
 mod leaving;
+mod once;
 mod resume;
 mod signals;
 mod support;
