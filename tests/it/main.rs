@@ -3,9 +3,11 @@
 mod alive;
 mod document;
 mod engine_contract;
+mod full;
 mod joining;
 mod layering;
 mod leaving;
+mod limits;
 mod once;
 mod resume;
 mod signals;
