@@ -1,6 +1,7 @@
 //! The service and its rooms, from outside.
 
 mod alive;
+mod bad_input;
 mod document;
 mod engine_contract;
 mod full;

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) use expect::{Wrong, reason_of, retry_of};
 pub(crate) use join::JoinBuilder;
 pub(crate) use member::{End, Member};
-pub(crate) use raw::{Raw, RawStream, framed};
+pub(crate) use raw::{Raw, RawStream, framed, prefixed};
 pub(crate) use server::{TestServer, http_get};
 
 pub(crate) use signalbox::proto::{self, join_request::Frame, join_response::Event};

@@ -23,7 +23,8 @@ pub(crate) fn framed(frame: Frame) -> Vec<u8> {
     prefixed(&proto::JoinRequest { frame: Some(frame) }.encode_to_vec())
 }
 
-fn prefixed(message: &[u8]) -> Vec<u8> {
+/// One message with gRPC's prefix, whatever its bytes mean.
+pub(crate) fn prefixed(message: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
     bytes.extend_from_slice(message);
@@ -194,6 +195,11 @@ impl RawStream {
             Some(Event::Joined(joined)) => joined,
             other => panic!("{other:?} instead of joined"),
         }
+    }
+
+    /// The refusal of a call that has no response, which is in its headers.
+    pub(crate) async fn refusal(mut self) -> Status {
+        Status::from_header_map(&self.headers().await).expect("a refused call's headers have its status")
     }
 
     /// Reads to the end, giving everything back.
