@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::support::{
     End, Event, Frame, Member, Raw, TestServer, Wrong, from_server,
     proto::{self, ClientAction, JoinOutcome},
-    retry_of, soon,
+    retry_of,
 };
 
 fn full(reason: &'static str, says: &'static [&'static str]) -> Wrong {
@@ -23,12 +23,6 @@ fn check(end: &End, wrong: &Wrong) {
 async fn leave(member: Member) {
     member.frame(Frame::Leave(proto::Leave {}));
     assert!(member.end().await.status.is_none());
-}
-
-/// Waits until the server has this many streams.
-async fn until_streams(server: &TestServer, count: u32) {
-    let fallen = async { while server.metric("signalbox_streams").await > f64::from(count) {} };
-    soon("the end of a stream", fallen).await;
 }
 
 #[tokio::test]
@@ -75,7 +69,7 @@ async fn a_full_server_or_address_takes_no_more_streams_until_one_ends() {
         }
         server.nothing_reached(&mut bystander, "s").await;
         leave(second).await;
-        until_streams(&server, 1).await;
+        server.until_at_most("signalbox_streams", 1.0).await;
         server.join("s").enter().await;
     }
 }
@@ -88,7 +82,7 @@ async fn a_stream_that_has_not_joined_yet_takes_a_place_in_the_server_too() {
     silent.headers().await;
     check(&server.join("s").refused().await, &full("SERVER_FULL", &["1 streams", "the limit is 1"]));
     raw.vanish().await;
-    until_streams(&server, 0).await;
+    server.until_at_most("signalbox_streams", 0.0).await;
     server.join("s").enter().await;
 }
 

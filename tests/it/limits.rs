@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::support::{
-    Event, Frame, Raw, TestServer, Wrong, broadcast, from_server, from_wire,
+    Event, Frame, Stuck, TestServer, Wrong, broadcast, from_server, from_wire,
     proto::{self, Signal},
     recipients, signal,
 };
@@ -216,32 +216,26 @@ async fn a_rate_or_a_burst_of_0_is_no_limit() {
 
 #[tokio::test]
 async fn too_many_sends_whose_outcomes_are_not_taken_are_refused() {
-    const WINDOW: u32 = 2_048;
     let server = TestServer::with(&["--max-unresolved-sends", "4"]).await;
     let mut bystander = server.join("s").enter().await;
-    let raw = Raw::connect(server.address(), WINDOW).await;
-    let mut sender = raw.join().await;
-    let join = proto::Join { session_id: "s".into(), suppress_own_signals: true, ..proto::Join::default() };
-    sender.frame(Frame::Join(join));
-    let id = sender.joined().await.connection.unwrap().connection_id;
+    let mut sender = Stuck::enter(&server, None).await;
     assert!(matches!(bystander.next().await, Event::ConnectionCreated(_)));
-    // Its window is used up by a signal that it doesn't take.
-    let sent = bystander.send_to(&[&id], &"d".repeat(WINDOW as usize));
-    bystander.accepted(sent).await;
-    sender.stall(WINDOW as usize).await;
-
     for send_id in 1..=6 {
-        sender.frame(broadcast(send_id, "", &send_id.to_string()));
+        sender.stream.frame(broadcast(send_id, "", &send_id.to_string()));
     }
     for send_id in 1..=4 {
         assert_eq!(bystander.heard().await, send_id.to_string());
     }
-    sender.release();
-    assert!(matches!(sender.next().await, Some(Event::Signal(_))));
+    server.nothing_reached(&mut bystander, "s").await;
+
     let wrong = Wrong::new(Code::ResourceExhausted, "TOO_MANY_UNRESOLVED_SENDS", "", &["the limit is 4"]);
-    for send_id in 1..=6 {
-        sender.release();
-        let Some(Event::SendResult(result)) = sender.next().await else { panic!("outcomes wait") };
+    let mut results = Vec::new();
+    while results.len() < 6 {
+        if let Event::SendResult(result) = sender.next().await {
+            results.push(result);
+        }
+    }
+    for (send_id, result) in (1..).zip(results) {
         assert_eq!(result.send_id, send_id);
         match result.outcome.unwrap() {
             proto::send_result::Outcome::Accepted(_) => assert!(send_id <= 4, "send {send_id} is over the limit"),
@@ -252,7 +246,7 @@ async fn too_many_sends_whose_outcomes_are_not_taken_are_refused() {
         }
     }
     // They are taken, so there is room again.
-    sender.frame(broadcast(7, "", "seven"));
+    sender.stream.frame(broadcast(7, "", "seven"));
     assert_eq!(bystander.heard().await, "seven");
     server.nothing_reached(&mut bystander, "s").await;
 }

@@ -8,6 +8,7 @@ mod join;
 mod member;
 mod raw;
 mod server;
+mod stuck;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub(crate) use join::JoinBuilder;
 pub(crate) use member::{End, Member};
 pub(crate) use raw::{Raw, RawStream, framed, prefixed};
 pub(crate) use server::{TestServer, http_get};
+pub(crate) use stuck::Stuck;
 
 pub(crate) use signalbox::proto::{self, join_request::Frame, join_response::Event};
 

@@ -93,6 +93,11 @@ impl TestServer {
         value.unwrap_or_else(|| panic!("no metric {name} in\n{page}"))
     }
 
+    /// Waits until a metric has fallen to `most`.
+    pub(crate) async fn until_at_most(&self, name: &str, most: f64) {
+        soon(name, async { while self.metric(name).await > most {} }).await;
+    }
+
     /// Checks that nothing came to a member of `session` before what is sent to
     /// it now.
     pub(crate) async fn nothing_reached(&self, bystander: &mut Member, session: &str) {
