@@ -12,4 +12,5 @@ mod limits;
 mod once;
 mod resume;
 mod signals;
+mod slow;
 mod support;
