@@ -93,7 +93,7 @@ async fn joined_is_the_first_event_and_tells_everything() {
     assert_eq!(connection.role(), Role::Moderator);
     let created = SystemTime::try_from(connection.created_at.unwrap()).unwrap();
     assert!(created >= before - Duration::from_secs(1) && created <= SystemTime::now() + Duration::from_secs(1));
-    assert_eq!(joined.connections, [connection.clone()]);
+    assert_eq!(joined.connections, std::slice::from_ref(connection));
     assert!(joined.epoch > 0 && joined.epoch < 1 << 53);
     assert_eq!(joined.sequence, 1);
     assert!(!joined.resume_token.is_empty() && joined.resume_token.len() < 100 && joined.resume_token.is_ascii());

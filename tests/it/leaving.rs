@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tonic::Code;
 
 use crate::support::{
-    Event, Frame, Member, TestServer, Wrong, from_server, from_wire, plain_join,
+    Event, Frame, Member, TestServer, Wrong, from_server, from_wire,
     proto::{self, ClientAction, ConnectionState, DisconnectReason, JoinOutcome},
 };
 
