@@ -3,6 +3,7 @@
 mod alive;
 mod bad_input;
 mod document;
+mod drain;
 mod engine_contract;
 mod full;
 mod joining;
@@ -10,6 +11,7 @@ mod layering;
 mod leaving;
 mod limits;
 mod once;
+mod process;
 mod resume;
 mod signals;
 mod slow;

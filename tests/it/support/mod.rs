@@ -6,6 +6,7 @@
 mod expect;
 mod join;
 mod member;
+mod process;
 mod raw;
 mod server;
 mod stuck;
@@ -15,8 +16,9 @@ use std::time::Duration;
 pub(crate) use expect::{Wrong, reason_of, retry_of};
 pub(crate) use join::JoinBuilder;
 pub(crate) use member::{End, Member};
+pub(crate) use process::Process;
 pub(crate) use raw::{Raw, RawStream, framed, prefixed};
-pub(crate) use server::{TestServer, http_get};
+pub(crate) use server::TestServer;
 pub(crate) use stuck::Stuck;
 
 pub(crate) use signalbox::proto::{self, join_request::Frame, join_response::Event};

@@ -14,7 +14,7 @@ use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{DEADLINE, End, Event, Frame, proto, soon, within};
+use super::{DEADLINE, End, Event, Frame, plain_join, proto, soon, within};
 
 const JOIN: &str = "/signalbox.v1.SignalingService/Join";
 
@@ -92,6 +92,15 @@ impl Raw {
             unreleased: 0,
             patience: DEADLINE,
         }
+    }
+
+    /// A member whose window is shut: it takes nothing at all, not even that it
+    /// is in.
+    pub(crate) async fn shut_out(address: SocketAddr, session: &str) -> (Self, RawStream) {
+        let raw = Self::connect(address, 0).await;
+        let mut stream = raw.join().await;
+        stream.frame(Frame::Join(plain_join(session)));
+        (raw, stream)
     }
 
     /// Answers nothing any more, not even pings; the TCP connection stays.

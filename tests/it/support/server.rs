@@ -118,13 +118,13 @@ impl TestServer {
     }
 }
 
-async fn connect(address: SocketAddr) -> Channel {
+pub(super) async fn connect(address: SocketAddr) -> Channel {
     let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
     soon("a connection", endpoint.connect()).await.unwrap()
 }
 
 /// A GET over HTTP/1.1, on a connection of its own.
-pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut answer = String::new();
     soon("an answer of the admin port", async {
         let mut stream = TcpStream::connect(address).await.unwrap();
