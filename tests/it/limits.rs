@@ -203,6 +203,28 @@ async fn a_connection_over_its_rate_is_told_when_to_try_again() {
 }
 
 #[tokio::test]
+async fn a_resume_brings_no_new_burst() {
+    let server = TestServer::with(&["--signals-per-second", "1", "--signal-burst", "40"]).await;
+    let join = || server.join("s").without_own_signals().window(Duration::from_secs(60));
+    let mut member = join().enter().await;
+    for send in 1..=40 {
+        member.send("", "");
+        member.accepted(send).await;
+    }
+    let mut back = join().resume(member.lose()).enter().await;
+    let sends: Vec<_> = (0..40).map(|_| back.send("", "")).collect();
+    let mut refused = 0;
+    for send in sends {
+        if let Err(error) = back.outcome(send).await {
+            assert_eq!(error.reason, "RATE_LIMITED");
+            refused += 1;
+        }
+    }
+    // Some may be accepted on a machine so slow that seconds have passed.
+    assert!(refused > 0);
+}
+
+#[tokio::test]
 async fn a_rate_or_a_burst_of_0_is_no_limit() {
     for flag in ["--signals-per-second", "--signal-burst"] {
         let server = TestServer::with(&[flag, "0"]).await;

@@ -23,19 +23,25 @@ fn places(events: &[Event]) -> Vec<u64> {
     events.iter().map(place).collect()
 }
 
+/// What a stuck reader remembers that has seen everything up to a place.
+fn memory(stuck: &Stuck, last_sequence: u64) -> proto::Resume {
+    proto::Resume {
+        connection_id: stuck.id(),
+        resume_token: stuck.joined.resume_token.clone(),
+        epoch: stuck.joined.epoch,
+        last_sequence,
+        last_result_send_id: 0,
+    }
+}
+
 /// Reads to the end. What had left its outbox before it overflowed is all that
 /// it gets before it is told.
 async fn told(stuck: Stuck) -> proto::Resume {
+    let memory = memory(&stuck, stuck.taken[2]);
     let end = stuck.stream.end().await;
     end.check(&slow(), ClientAction::Resume);
     assert_eq!(places(&end.before), stuck.taken);
-    proto::Resume {
-        connection_id: stuck.joined.connection.unwrap().connection_id,
-        resume_token: stuck.joined.resume_token,
-        epoch: stuck.joined.epoch,
-        last_sequence: stuck.taken[2],
-        last_result_send_id: 0,
-    }
+    memory
 }
 
 /// Everybody else: in the slow reader's session and in another.
@@ -131,6 +137,31 @@ async fn a_reader_that_reads_again_in_time_is_not_slow() {
         }
         server.nothing_reached(&mut others.here, "s").await;
     }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_stuck_comes_back_on_another_stream_before_it_is_slow() {
+    let server = TestServer::start().await;
+    let mut others = Others::enter(&server).await;
+    let stuck = Stuck::enter(&server, Some(MINUTE)).await;
+    assert!(matches!(others.here.next().await, Event::ConnectionCreated(_)));
+    for number in 0..20 {
+        others.go_on(&server, &numbered(number, 10)).await;
+    }
+    // It has seen nothing yet: all of it left the outbox or waits there.
+    let mut back = server.join("s").resume(memory(&stuck, stuck.joined.sequence)).enter().await;
+    assert_eq!((back.joined.outcome(), back.id()), (JoinOutcome::Resumed, stuck.id()));
+    for place in stuck.taken {
+        assert_eq!(back.signal().await.sequence, place);
+    }
+    for number in 0..20 {
+        assert_eq!(back.heard().await, numbered(number, 10));
+    }
+    server.nothing_reached(&mut back, "s").await;
+    // What waited is the new stream's now.
+    let end = stuck.stream.end().await;
+    end.check(&Wrong::new(Code::Aborted, "CONNECTION_TAKEN_OVER", "", &["another stream"]), ClientAction::Stop);
+    assert_eq!(places(&end.before), stuck.taken);
 }
 
 #[tokio::test]
