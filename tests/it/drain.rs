@@ -234,7 +234,7 @@ async fn a_drain_ends_within_its_time_whoever_is_still_there() {
         let stuck = Stuck::enter(&server, None).await;
         assert!(matches!(member.next().await, Event::ConnectionCreated(_)));
         let silent = Silent::of(&server, &mut member).await;
-        let shut_out = Raw::shut_out(server.address(), "s").await;
+        let (transport, shut_out) = Raw::shut_out(server.address(), "s").await;
         assert!(matches!(member.next().await, Event::ConnectionCreated(_)));
         let begun = Instant::now();
         server.shut_down();
@@ -243,6 +243,7 @@ async fn a_drain_ends_within_its_time_whoever_is_still_there() {
         assert!(took >= timeout, "those who may still read have until then: {took:?}");
         assert!(took < timeout + Duration::from_secs(5), "{took:?}");
         silent.let_go().await;
+        transport.cut_off().await;
         drop((shut_out, stuck));
     }
 }

@@ -108,6 +108,12 @@ impl Raw {
         self.frozen.cancel();
     }
 
+    /// Waits until the server has ended the TCP connection.
+    pub(crate) async fn cut_off(self) {
+        // However it ended.
+        let _ = soon("the end of the TCP connection", self.driver).await;
+    }
+
     /// Drops the TCP connection.
     pub(crate) async fn vanish(self) {
         self.driver.abort();
