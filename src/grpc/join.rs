@@ -158,6 +158,8 @@ impl Reader {
             // A sender whose frames are all there already would never yield.
             tokio::task::coop::consume_budget().await;
             let refusal = match frames.next().await {
+                // Undecided: a resume sends it again.
+                Ok(Frame::Send(_) | Frame::Disconnect(_)) if self.outbox.is_ending() => continue,
                 Ok(Frame::Send(send)) => {
                     let id = send.send_id;
                     let attempt = self.begin_send(id).and_then(|()| parse::send(send, limits));

@@ -161,6 +161,7 @@ async fn send_from_server(
     request: tonic::Request<SendFromServerRequest>,
 ) -> Result<SendFromServerResponse, Refusal> {
     services.gate.serve(request.metadata().as_ref())?;
+    services.hub.takes_signals()?;
     let request = request.into_inner();
     let session = SessionId::parse(&request.session_id, &services.limits, "session_id")?;
     let send = parse::server_send(request, &services.limits)?;

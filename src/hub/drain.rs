@@ -19,8 +19,8 @@ impl Hub {
     /// Refuses joins from now on, and tells every stream to end: `GOING_AWAY`
     /// with a jittered time to come back after.
     pub fn drain(&self) {
-        let mut registry = lock(&self.0.registry);
-        if std::mem::replace(&mut registry.draining, true) {
+        let registry = lock(&self.0.registry);
+        if self.0.going_away.swap(true, Ordering::AcqRel) {
             return;
         }
         let outlets: Vec<_> = registry.outlets.iter().map(|(id, outbox)| (*id, outbox.clone())).collect();
@@ -33,6 +33,24 @@ impl Hub {
         // Only now: a stream that isn't told yet must still get every event.
         self.0.quiet.store(true, Ordering::Release);
         self.0.draining.send_replace(true);
+    }
+
+    /// Whether signals are still taken from backends. From the moment of a drain
+    /// there is nobody to deliver to, and none may be lost that was accepted.
+    ///
+    /// # Errors
+    /// `GOING_AWAY`.
+    pub fn takes_signals(&self) -> Result<(), Refusal> {
+        self.takes(0, 0)
+    }
+
+    /// As [`Hub::takes_signals`]; a caller that is refused comes back when the
+    /// stream with this number would, among `count` others.
+    pub(super) fn takes(&self, number: u64, count: usize) -> Result<(), Refusal> {
+        if self.0.going_away.load(Ordering::Acquire) {
+            return Err(going_away().retry_after(spread(number, count)));
+        }
+        Ok(())
     }
 
     /// Comes back once the hub drains.
@@ -50,14 +68,14 @@ impl Hub {
 }
 
 /// When the stream with this number shall come back, among `count` others.
-pub(super) fn spread(number: u64, count: usize) -> Duration {
+fn spread(number: u64, count: usize) -> Duration {
     let wanted = u64::try_from(count / RETURNS_PER_SECOND).unwrap_or(u64::MAX).saturating_mul(1_000);
     let width = wanted.clamp(SPREAD_MILLIS.0, SPREAD_MILLIS.1);
     Duration::from_millis(100 + scramble(number) % width)
 }
 
 /// The refusal that goes with a drain.
-pub(super) fn going_away() -> Refusal {
+fn going_away() -> Refusal {
     Refusal::new(Reason::GoingAway, "the server is going away; come back, here or elsewhere")
 }
 

@@ -56,6 +56,8 @@ struct Inner {
     registry: Mutex<Registry>,
     /// How many streams there are, for those that wait for none.
     streams: watch::Sender<usize>,
+    /// Nothing new is taken; set under the registry's lock.
+    going_away: AtomicBool,
     draining: watch::Sender<bool>,
     /// Every stream has been told to end: there is nobody to deliver to.
     quiet: AtomicBool,
@@ -67,7 +69,6 @@ struct Registry {
     /// Ordered, so that a drain ends them in the order they came.
     outlets: BTreeMap<OutletId, Arc<Outbox>>,
     by_address: HashMap<IpAddr, usize>,
-    draining: bool,
 }
 
 /// How much waits in a hub's outboxes.
@@ -94,6 +95,7 @@ impl Hub {
             metrics,
             registry: Mutex::default(),
             streams: watch::Sender::new(0),
+            going_away: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             quiet: AtomicBool::new(false),
         }))
@@ -107,9 +109,7 @@ impl Hub {
     pub fn admit(&self, address: Option<IpAddr>) -> Result<Outlet, Refusal> {
         let capacity = self.0.capacity;
         let mut registry = lock(&self.0.registry);
-        if registry.draining {
-            return Err(drain::going_away().retry_after(drain::spread(registry.next, registry.outlets.len())));
-        }
+        self.takes(registry.next, registry.outlets.len())?;
         let full = |count: usize, most: usize, whose: &str| {
             let message = format!("{whose} has {count} streams; the limit is {most}, given one more");
             Err(Refusal::new(Reason::ServerFull, message).retry_after(Duration::from_secs(1)))

@@ -113,9 +113,17 @@ impl Outbox {
     /// The stream ends, after what waits. The first ending stands.
     pub fn end(&self, ending: Ending, retry_after: Option<std::time::Duration>, refusal: Option<Refusal>) {
         self.change(|state| {
+            state.open = true;
             let resumable = state.resumable;
             state.finish(Goodbye { farewell: Farewell { ending, resumable, retry_after }, refusal });
         });
+    }
+
+    /// Whether the stream is about to end: what it still asks for is not done,
+    /// because its outcome would not be told.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        lock(&self.state).goodbye.is_some()
     }
 
     /// A send was read whose outcome the client will get.
@@ -134,7 +142,8 @@ impl Outbox {
         lock(&self.state).latest = Some(latest);
     }
 
-    /// The session's side ends the stream.
+    /// The session's side ends the stream; its client is told once it was told
+    /// that it is in.
     pub(super) fn release(&self, farewell: Farewell) {
         self.change(|state| {
             if let Some(latest) = state.latest.take() {
@@ -228,7 +237,6 @@ impl State {
             self.preamble = None;
             self.clear();
         }
-        self.open = true;
         self.goodbye = Some(goodbye);
     }
 
@@ -301,6 +309,17 @@ mod tests {
         assert_eq!(next(&outbox), Poll::Pending);
         outbox.open(Box::new([frame("joined"), frame("page")].into_iter()), false);
         assert_eq!(taken(&outbox), ["joined", "page", "event"]);
+    }
+
+    #[test]
+    fn who_overflows_while_it_joins_is_told_that_it_is_in_first() {
+        let outbox = Outbox::new(Bounds { events: 1, bytes: 0, unresolved: 0 });
+        assert!(outbox.push(frame("a")) && !outbox.push(frame("b")));
+        outbox.release(farewell(Ending::SlowConsumer));
+        assert_eq!(next(&outbox), Poll::Pending);
+        outbox.open(Box::new([frame("joined")].into_iter()), true);
+        assert_eq!(taken(&outbox), ["joined"]);
+        assert_eq!(ending(&outbox), Some(Ending::SlowConsumer));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::support::{
-    End, Event, Frame, Member, Raw, RawStream, Stuck, TestServer, Wrong, plain_join,
+    End, Event, Frame, Member, Raw, RawStream, Stuck, TestServer, Wrong, from_server, plain_join,
     proto::{self, ClientAction, watch_sessions_response::Event as Watched},
     reason_of, retry_of, soon,
 };
@@ -93,6 +93,16 @@ async fn joins_are_refused_while_draining() {
             checked(&join.refused().await, ClientAction::Rejoin);
         }
     }
+    stuck.vanish().await;
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_any_more_that_could_not_be_delivered() {
+    let (server, stuck) = draining().await;
+    let status = server.signaling().send_from_server(from_server("s", "too late")).await.unwrap_err();
+    going_away().check_status(&status);
+    assert!(retry_of(&status).is_some());
     stuck.vanish().await;
     server.stopped().await;
 }

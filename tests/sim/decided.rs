@@ -162,7 +162,7 @@ impl Case<'_> {
                     Ok(response) => happened.iter().any(|(life, place)| {
                         *place == response.sequence && self.lives[*life].session == push.request.session_id
                     }),
-                    Err(reason) => reason == "SESSION_NOT_FOUND",
+                    Err(reason) => matches!(reason.as_str(), "SESSION_NOT_FOUND" | "GOING_AWAY"),
                 };
                 self.claim(right, || format!("{push:?} is not what happened: {happened:?}"));
             }
