@@ -13,6 +13,7 @@ mod limits;
 mod once;
 mod process;
 mod resume;
+mod sessions;
 mod signals;
 mod slow;
 mod support;
