@@ -17,3 +17,4 @@ mod sessions;
 mod signals;
 mod slow;
 mod support;
+mod watching;
