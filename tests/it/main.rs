@@ -2,6 +2,7 @@
 
 mod alive;
 mod bad_input;
+mod discovery;
 mod document;
 mod drain;
 mod engine_contract;
