@@ -1,5 +1,6 @@
 //! The service and its rooms, from outside.
 
+mod admin;
 mod alive;
 mod bad_input;
 mod discovery;

@@ -58,6 +58,10 @@ impl TestServer {
         self.address
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A TCP connection of its own.
     pub(crate) async fn channel(&self) -> Channel {
         connect(self.address).await
