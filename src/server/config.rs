@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
 use crate::{domain::Limits, hub::Capacity, telemetry::LogFormat};
 
@@ -29,7 +29,7 @@ pub struct ServeArgs {
     pub admin_listen: AdminListen,
 
     /// Let everyone who reaches the port do everything, on addresses that are not loopback too
-    #[arg(long, env = "SIGNALBOX_INSECURE_OPEN", help_heading = "Listening")]
+    #[arg(long, env = "SIGNALBOX_INSECURE_OPEN", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
     pub insecure_open: bool,
 
     /// Where sessions live
