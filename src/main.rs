@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use signalbox::cli::{Cli, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    run(Cli::parse()).await
+    run(Cli::from_process()).await
 }

@@ -13,9 +13,9 @@ mod serve;
 mod sessions;
 mod watch;
 
-use std::{io, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::server::ServeArgs;
@@ -62,6 +62,23 @@ enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+impl Cli {
+    /// The command that the process was started with. Ends the process when
+    /// there is none in it, or when only help was asked for.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let arguments: Vec<_> = env::args_os().collect();
+        let named = arguments.get(1).is_some_and(|first| !first.as_encoded_bytes().starts_with(b"-"));
+        let mut command = Self::command();
+        if named {
+            // What the command named takes is its own matter: a server's
+            // environment, right or wrong, must not reach it by these.
+            command = command.mut_args(|flag| flag.env(None::<&str>));
+        }
+        Self::from_arg_matches(&command.get_matches_from(arguments)).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Runs the command that the process was started with.
