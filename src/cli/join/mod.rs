@@ -87,7 +87,7 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
 
     let (mut lines, printer, _restore, person) = terminal::open(args.server.json);
     let mut member = Member {
-        requests: Some(requests),
+        requests,
         roster: Roster::default(),
         sends: None,
         kind: args.kind,
@@ -150,8 +150,7 @@ enum Leaving {
 }
 
 struct Member {
-    /// None once there is nothing more to send.
-    requests: Option<mpsc::UnboundedSender<JoinRequest>>,
+    requests: mpsc::UnboundedSender<JoinRequest>,
     roster: Roster,
     /// None before `joined`.
     sends: Option<Sends>,
@@ -169,9 +168,7 @@ impl Member {
 
     fn request(&self, frame: Frame) {
         // When the stream is over, its end says why.
-        if let Some(requests) = &self.requests {
-            let _ = requests.send(JoinRequest { frame: Some(frame) });
-        }
+        let _ = self.requests.send(JoinRequest { frame: Some(frame) });
     }
 
     /// Sends what may go now, and leaves when it is time.
@@ -184,10 +181,6 @@ impl Member {
         match self.leaving {
             Leaving::Now => {}
             Leaving::WhenSettled if settled => {}
-            Leaving::Never if settled => {
-                self.requests = None;
-                return;
-            }
             _ => return,
         }
         self.request(Frame::Leave(Leave {}));
