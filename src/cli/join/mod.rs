@@ -12,10 +12,13 @@ use clap::Args;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Streaming;
 
-use crate::proto::{Join, JoinRequest, Leave, Recipients, Signal, join_request::Frame, join_response::Event};
+use crate::proto::{
+    Join, JoinRequest, JoinResponse, Leave, Recipients, Signal, join_request::Frame, join_response::Event,
+};
 
-use super::{connect::ServerArgs, failure::Failure, json as as_json};
+use super::{connect::ServerArgs, failure::Failure, json as as_json, output::harmless};
 
 use input::Input;
 use roster::Roster;
@@ -85,7 +88,7 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
     let _ = requests.send(JoinRequest { frame: Some(Frame::Join(join)) });
     let mut events = client.join(UnboundedReceiverStream::new(sent)).await?.into_inner();
 
-    let (mut lines, printer, _restore, person) = terminal::open(args.server.json);
+    let (mut lines, printer, restore, person) = terminal::open(args.server.json);
     let mut member = Member {
         requests,
         roster: Roster::default(),
@@ -96,37 +99,12 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
         person,
         leaving: Leaving::No,
     };
-    loop {
-        member.flush();
-        let wait = member.sends.as_ref().and_then(Sends::not_before);
-        tokio::select! {
-            event = events.message() => match event {
-                Ok(Some(response)) => {
-                    if let Some(event) = response.event {
-                        member.see(&event)?;
-                    }
-                }
-                Ok(None) => return Ok(()),
-                Err(status) => return Err(status.into()),
-            },
-            Some(line) = lines.recv(), if member.takes_input() => match line {
-                Line::Text(text) => member.typed(&text)?,
-                Line::End if args.stay => member.leaving = Leaving::Never,
-                Line::End | Line::Interrupt => member.leaving = Leaving::WhenSettled,
-                Line::Failed(why) => {
-                    member.note(&format!("standard input can't be read: {why}"))?;
-                    member.leaving = Leaving::WhenSettled;
-                }
-            },
-            () = sleep_until(wait) => {}
-            _ = tokio::signal::ctrl_c() => {
-                if member.leaving == Leaving::Left {
-                    return Ok(());
-                }
-                member.leaving = Leaving::Now;
-            }
-        }
-    }
+    let ended = member.take_part(&mut events, &mut lines, args.stay).await;
+    // In this order: an editor that is let go lets the printer come to its end.
+    drop(lines);
+    drop(member);
+    drop(restore);
+    ended
 }
 
 async fn sleep_until(at: Option<Instant>) {
@@ -162,6 +140,47 @@ struct Member {
 }
 
 impl Member {
+    /// Sends what is typed and shows what happens, until it is over.
+    async fn take_part(
+        &mut self,
+        events: &mut Streaming<JoinResponse>,
+        lines: &mut mpsc::Receiver<Line>,
+        stay: bool,
+    ) -> Result<(), Failure> {
+        loop {
+            self.flush();
+            let wait = self.sends.as_ref().and_then(Sends::not_before);
+            tokio::select! {
+                event = events.message(), if self.printer.keeps_up() => match event {
+                    Ok(Some(response)) => {
+                        if let Some(event) = response.event {
+                            self.see(&event)?;
+                        }
+                    }
+                    Ok(None) => return Ok(()),
+                    Err(status) => return Err(status.into()),
+                },
+                () = self.printer.catches_up(), if !self.printer.keeps_up() => {}
+                Some(line) = lines.recv(), if self.takes_input() => match line {
+                    Line::Text(text) => self.typed(&text)?,
+                    Line::End if stay => self.leaving = Leaving::Never,
+                    Line::End | Line::Interrupt => self.leaving = Leaving::WhenSettled,
+                    Line::Failed(why) => {
+                        self.note(&format!("standard input can't be read: {why}"))?;
+                        self.leaving = Leaving::WhenSettled;
+                    }
+                },
+                () = sleep_until(wait) => {}
+                _ = tokio::signal::ctrl_c() => {
+                    if self.leaving == Leaving::Left {
+                        return Ok(());
+                    }
+                    self.leaving = Leaving::Now;
+                }
+            }
+        }
+    }
+
     fn takes_input(&self) -> bool {
         self.leaving == Leaving::No && self.sends.as_ref().is_some_and(Sends::has_room)
     }
@@ -217,7 +236,13 @@ impl Member {
                 Ok(id) => self.send(text, Some(Recipients { connection_ids: vec![id] })),
                 Err(count) => self.note(&format!("{count} ids begin with {beginning}: type more of it"))?,
             },
-            Input::Type(kind) => self.kind = kind,
+            Input::Type(kind) => {
+                self.kind = kind;
+                self.tell(&match self.kind.as_str() {
+                    "" => "  what you send has no type".to_owned(),
+                    kind => format!("  what you send has the type {}", harmless(kind)),
+                })?;
+            }
             Input::Who if self.json => {
                 let all: Vec<_> = self.roster.connections().iter().map(as_json::connection).collect();
                 self.printer.line(&json!({ "event": "who", "connections": all }).to_string())?;
@@ -230,7 +255,7 @@ impl Member {
             Input::Quit => self.leaving = Leaving::WhenSettled,
             Input::Help => {
                 for line in input::HELP.lines() {
-                    self.note(line)?;
+                    if self.person { self.tell(&format!("  {line}"))? } else { self.note(line)? }
                 }
             }
             Input::Nothing => {}
@@ -244,6 +269,11 @@ impl Member {
         if let Some(sends) = &mut self.sends {
             sends.push(Wanted { signal, to });
         }
+    }
+
+    /// Tells a person who types something that no script needs.
+    fn tell(&mut self, text: &str) -> Result<(), Failure> {
+        if self.person { Ok(self.printer.line(text)?) } else { Ok(()) }
     }
 
     /// Tells the one who types something that is no event.

@@ -1,13 +1,24 @@
 //! Lines in and lines out: with line editing when a person is at a terminal,
 //! plainly otherwise.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::{
+    io::{self, BufRead as _, IsTerminal as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc as std_mpsc,
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::{DefaultEditor, ExternalPrinter, error::ReadlineError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::cli::output;
+
+use super::input::{self, Input};
 
 /// What comes in.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +36,7 @@ pub(super) enum Line {
 /// Where lines are printed.
 pub(super) enum Printer {
     /// Above the line that is being typed.
-    Above(Box<dyn ExternalPrinter + Send>),
+    Above(Above),
     /// As they are.
     Plain,
 }
@@ -33,19 +44,100 @@ pub(super) enum Printer {
 impl Printer {
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         match self {
-            Self::Above(printer) => printer.print(format!("{text}\n")).map_err(io::Error::other),
+            Self::Above(above) => {
+                above.line(text);
+                Ok(())
+            }
             Self::Plain => output::line(text),
+        }
+    }
+
+    /// Whether what is to be printed is printed about as fast as it comes.
+    pub(super) fn keeps_up(&self) -> bool {
+        match self {
+            Self::Above(above) => *above.waiting.borrow() < MOST_WAITING,
+            Self::Plain => true,
+        }
+    }
+
+    /// Waits until it does.
+    pub(super) async fn catches_up(&self) {
+        if let Self::Above(above) = self {
+            // The sender is in hand: it can't be gone.
+            let _ = above.waiting.subscribe().wait_for(|waiting| *waiting < MOST_WAITING).await;
+        }
+    }
+}
+
+/// How many lines wait for a terminal that is slow, or stopped, before no more
+/// events are read.
+const MOST_WAITING: usize = 1_000;
+
+/// Prints by a thread of its own. The editor takes a line only while it reads
+/// the terminal; if the one who takes what was typed waited for that, each
+/// would wait for the other.
+pub(super) struct Above {
+    lines: Option<std_mpsc::Sender<String>>,
+    waiting: watch::Sender<usize>,
+    printing: Option<JoinHandle<()>>,
+}
+
+impl Above {
+    fn new(mut printer: impl ExternalPrinter + Send + 'static) -> Self {
+        let (lines, to_print) = std_mpsc::channel::<String>();
+        let waiting = watch::Sender::new(0_usize);
+        let fewer = waiting.clone();
+        let printing = std::thread::spawn(move || {
+            for text in to_print {
+                // When the editor is gone there is no line to print above; when
+                // the terminal is, there is nobody left to tell.
+                let _ = printer.print(format!("{text}\n")).or_else(|_| output::line(&text));
+                fewer.send_modify(|waiting| *waiting -= 1);
+            }
+        });
+        Self { lines: Some(lines), waiting, printing: Some(printing) }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        if let Some(lines) = &self.lines {
+            // The thread goes on as long as there is something to print.
+            let _ = lines.send(text.to_owned());
+        }
+    }
+}
+
+/// Waits until all is handed to the editor; one that waits for what was typed
+/// to be taken must have been let go before.
+impl Drop for Above {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(printing) = self.printing.take() {
+            // A panic there has told itself.
+            let _ = printing.join();
         }
     }
 }
 
 /// Puts the terminal back as it was: the line editor may still be reading when
 /// the command ends.
-pub(super) struct Restore(Option<Termios>);
+pub(super) struct Restore {
+    before: Option<Termios>,
+    editing: Arc<AtomicBool>,
+}
+
+/// The editor prints what it is given on its own thread, in well under this,
+/// and can't be asked whether it is done.
+const PRINTED_WITHIN: Duration = Duration::from_millis(50);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
+        if self.editing.load(Ordering::SeqCst) {
+            std::thread::sleep(PRINTED_WITHIN);
+            // What comes next begins below the line that was being typed.
+            let _ = output::line("");
+        }
+        if let Some(before) = &self.before {
             // There is nobody left to tell.
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
         }
@@ -54,21 +146,24 @@ impl Drop for Restore {
 
 /// Opens both directions. Lines are read by a thread of their own, because
 /// reading a terminal can't be cancelled; it ends with the process.
-pub(super) fn open(json: bool) -> (mpsc::Receiver<Line>, Printer, Restore, bool) {
+pub(super) fn open(json: bool) -> (mpsc::Receiver<Line>, Printer, Option<Restore>, bool) {
     // One line at a time: what can't be sent yet is not read yet.
     let (lines, received) = mpsc::channel(1);
     let person = io::stdin().is_terminal() && io::stdout().is_terminal() && !json;
     if person && let Ok(mut editor) = DefaultEditor::new() {
-        let restore = Restore(tcgetattr(io::stdin()).ok());
+        let editing = Arc::new(AtomicBool::new(false));
+        let restore = Restore { before: tcgetattr(io::stdin()).ok(), editing: Arc::clone(&editing) };
         if let Ok(printer) = editor.create_external_printer() {
-            std::thread::spawn(move || edit(&mut editor, &lines));
-            return (received, Printer::Above(Box::new(printer)), restore, true);
+            editing.store(true, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                edit(&mut editor, &lines);
+                editing.store(false, Ordering::SeqCst);
+            });
+            return (received, Printer::Above(Above::new(printer)), Some(restore), true);
         }
-        std::thread::spawn(move || read(&lines));
-        return (received, Printer::Plain, restore, true);
     }
     std::thread::spawn(move || read(&lines));
-    (received, Printer::Plain, Restore(None), person)
+    (received, Printer::Plain, None, person)
 }
 
 fn edit(editor: &mut DefaultEditor, lines: &mpsc::Sender<Line>) {
@@ -83,8 +178,9 @@ fn edit(editor: &mut DefaultEditor, lines: &mpsc::Sender<Line>) {
             Err(ReadlineError::Eof) => Line::End,
             Err(error) => Line::Failed(error.to_string()),
         };
-        let last = !matches!(line, Line::Text(_));
-        if lines.blocking_send(line).is_err() || last {
+        // No new prompt for one who leaves.
+        let goes_on = matches!(&line, Line::Text(text) if input::parse(text) != Input::Quit);
+        if lines.blocking_send(line).is_err() || !goes_on {
             return;
         }
     }
