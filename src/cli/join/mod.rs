@@ -16,6 +16,7 @@ use tonic::Streaming;
 
 use crate::proto::{
     Join, JoinRequest, JoinResponse, Leave, Recipients, Signal, join_request::Frame, join_response::Event,
+    send_result::Outcome,
 };
 
 use super::{connect::ServerArgs, failure::Failure, json as as_json, output::harmless};
@@ -34,7 +35,8 @@ use terminal::{Line, Printer};
     /quit         leaves\n  \
     //text        sends a line that begins with /\n\n\
     It works in pipes: each line of standard input is sent, in order and no faster than the\n\
-    server takes them; at the end of the input it leaves, once every send has its outcome.\n\n\
+    server takes them; at the end of the input it leaves, once every send has its outcome.\n\
+    A line that can't be sent is told on standard error, and the exit code is 1.\n\n\
     With --json each event is one object per line, {\"event\": \"signal\", \"sequence\": 2, …}, with\n\
     the names of the API's fields.\n\n\
     Examples:\n  \
@@ -97,6 +99,8 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
         json: args.server.json,
         printer,
         person,
+        said: 0,
+        refused: 0,
         leaving: Leaving::No,
     };
     let ended = member.take_part(&mut events, &mut lines, args.stay).await;
@@ -136,6 +140,10 @@ struct Member {
     json: bool,
     printer: Printer,
     person: bool,
+    /// How many lines were typed that are to be sent, or look so.
+    said: usize,
+    /// How many of them were not, for good.
+    refused: usize,
     leaving: Leaving,
 }
 
@@ -157,7 +165,7 @@ impl Member {
                             self.see(&event)?;
                         }
                     }
-                    Ok(None) => return Ok(()),
+                    Ok(None) => return self.left(),
                     Err(status) => return Err(status.into()),
                 },
                 () = self.printer.catches_up(), if !self.printer.keeps_up() => {}
@@ -173,7 +181,7 @@ impl Member {
                 () = sleep_until(wait) => {}
                 _ = tokio::signal::ctrl_c() => {
                     if self.leaving == Leaving::Left {
-                        return Ok(());
+                        return self.left();
                     }
                     self.leaving = Leaving::Now;
                 }
@@ -222,8 +230,16 @@ impl Member {
         }
         if self.json {
             self.printer.line(&as_json::event(event).to_string())?;
-        } else if !goes_again && let Some(line) = show::event(event, &self.roster) {
+        } else if let Some(line) = show::event(event, &self.roster) {
             self.printer.line(&line)?;
+        }
+        if let Event::SendResult(result) = event
+            && !goes_again
+        {
+            self.refused += usize::from(matches!(result.outcome, Some(Outcome::Error(_))));
+            if let Some(text) = show::send_result(result) {
+                self.note(&text)?;
+            }
         }
         self.roster.apply(event);
         Ok(())
@@ -234,7 +250,7 @@ impl Member {
             Input::Say(text) => self.send(text, None),
             Input::To(beginning, text) => match self.roster.resolve(&beginning) {
                 Ok(id) => self.send(text, Some(Recipients { connection_ids: vec![id] })),
-                Err(count) => self.note(&format!("{count} ids begin with {beginning}: type more of it"))?,
+                Err(count) => self.not_sent(&format!("{count} ids begin with {beginning}: type more of it"))?,
             },
             Input::Type(kind) => {
                 self.kind = kind;
@@ -259,16 +275,33 @@ impl Member {
                 }
             }
             Input::Nothing => {}
-            Input::Wrong(why) => self.note(&why)?,
+            Input::Wrong(why) => self.not_sent(&why)?,
         }
         Ok(())
     }
 
     fn send(&mut self, data: String, to: Option<Recipients>) {
         let signal = Signal { r#type: self.kind.clone(), data };
+        self.said += 1;
         if let Some(sends) = &mut self.sends {
             sends.push(Wanted { signal, to });
         }
+    }
+
+    /// A line that makes no signal.
+    fn not_sent(&mut self, why: &str) -> Result<(), Failure> {
+        self.said += 1;
+        self.refused += 1;
+        self.note(why)
+    }
+
+    /// How the command ends. A person saw what was refused and went on; a
+    /// script would not know.
+    fn left(&self) -> Result<(), Failure> {
+        if self.person || self.refused == 0 {
+            return Ok(());
+        }
+        Err(Failure::Refused(format!("{} of {} lines were not sent", self.refused, self.said)))
     }
 
     /// Tells a person who types something that no script needs.

@@ -14,11 +14,12 @@ pub(super) fn event(event: &Event, roster: &Roster) -> Option<String> {
     Some(match event {
         Event::Joined(joined) => {
             let me = joined.connection.clone().unwrap_or_default();
-            let mut others = joined.connections.len().saturating_sub(1).to_string();
-            if joined.more_connections {
-                others.push_str(" or more");
-            }
-            format!("{}  * you are {}, with {others} others here; /help lists the commands", now(), me.connection_id)
+            let others = match joined.connections.len().saturating_sub(1) {
+                count if joined.more_connections => format!("{count} others or more"),
+                1 => "1 other".to_owned(),
+                count => format!("{count} others"),
+            };
+            format!("{}  * you are {}, with {others} here; /help lists the commands", now(), me.connection_id)
         }
         Event::Signal(received) => {
             let signal = received.signal.clone().unwrap_or_default();
@@ -48,23 +49,23 @@ pub(super) fn event(event: &Event, roster: &Roster) -> Option<String> {
             format!("{}  * {} lost the connection and may come back", now(), short(&interrupted.connection_id))
         }
         Event::ConnectionRestored(restored) => format!("{}  * {} came back", now(), short(&restored.connection_id)),
-        Event::SendResult(result) => return send_result(result),
         Event::Closing(closing) => {
             let action = bare(closing.action().as_str_name(), "CLIENT_ACTION_").to_lowercase();
             let wait = closing.retry_after.map(output::duration);
             let wait = wait.map(|wait| format!(" after {}", humantime::format_duration(wait))).unwrap_or_default();
             format!("{}  * the server ends this stream: {}; it says: {action}{wait}", now(), harmless(&closing.reason))
         }
-        Event::ConnectionsPage(_) | Event::Heartbeat(_) => return None,
+        Event::SendResult(_) | Event::ConnectionsPage(_) | Event::Heartbeat(_) => return None,
     })
 }
 
-fn send_result(result: &SendResult) -> Option<String> {
+/// What there is to tell about an outcome.
+pub(super) fn send_result(result: &SendResult) -> Option<String> {
     match result.outcome.as_ref()? {
-        Outcome::Error(error) => Some(format!("! not sent: {}: {}", harmless(&error.reason), harmless(&error.message))),
+        Outcome::Error(error) => Some(format!("not sent: {}: {}", harmless(&error.reason), harmless(&error.message))),
         Outcome::Accepted(accepted) if accepted.not_connected_ids.is_empty() => None,
         Outcome::Accepted(accepted) => {
-            Some(format!("! not connected: {}", harmless(&accepted.not_connected_ids.join(", "))))
+            Some(format!("not connected: {}", harmless(&accepted.not_connected_ids.join(", "))))
         }
     }
 }
