@@ -17,7 +17,7 @@ pub(crate) struct JoinBuilder {
 }
 
 impl JoinBuilder {
-    pub(super) fn new(channel: Channel, session: &str) -> Self {
+    pub(crate) fn new(channel: Channel, session: &str) -> Self {
         Self { channel, join: plain_join(session) }
     }
 
