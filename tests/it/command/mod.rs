@@ -3,6 +3,7 @@
 mod calls;
 mod joining;
 mod serving;
+mod terminal;
 mod usage;
 
 use std::{process::Stdio, time::Duration};

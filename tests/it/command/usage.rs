@@ -46,7 +46,7 @@ async fn help_names_every_flag_with_its_default_and_its_environment_variable() {
         let help = run(signalbox(arguments)).await.well();
         let lines: Vec<_> = help.lines().map(str::trim).collect();
         for (flag, default) in FLAGS {
-            let begins = |line: &&str| line.split([' ', ',']).next() == Some(flag);
+            let begins = |line: &str| line.split([' ', ',']).next() == Some(flag);
             let at = lines.iter().position(|line| begins(line)).unwrap_or_else(|| panic!("no {flag} in\n{help}"));
             let until =
                 lines[at + 1..].iter().position(|line| line.starts_with("--")).map_or(lines.len(), |to| at + 1 + to);
