@@ -1,7 +1,7 @@
 //! `send`, `sessions`, `watch` and `disconnect`: for people and for programs.
 
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use super::{Process, begins_with_a_time, client, json, run, run_with, signalbox};
 use crate::support::{Event, Frame, TestServer, proto, signal, soon};
@@ -75,10 +75,10 @@ async fn a_refused_call_ends_with_code_1_and_its_reason_on_standard_error() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_ends_every_command_with_code_1_and_a_clear_sentence() {
-    // A port that was free a moment ago, and is kept from being taken.
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // A port that is taken, by one who doesn't listen.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = nobody.local_addr().unwrap().to_string();
-    drop(nobody);
     for arguments in
         [&["send", "demo", "x"][..], &["sessions"], &["watch"], &["disconnect", "demo", "x"], &["join", "demo"]]
     {

@@ -124,10 +124,7 @@ async fn what_happens_is_shown_with_its_time_and_its_sender() {
 async fn with_stay_it_receives_after_its_input_and_one_interrupt_leaves() {
     let server = TestServer::start().await;
     let mut onlooker = server.join("demo").enter().await;
-    // Its input is over before it begins.
-    let mut command = client(&server, &["join", "demo", "--stay"]);
-    command.stdin(std::process::Stdio::null());
-    let mut join = Process::start(command);
+    let mut join = Process::start(client(&server, &["join", "demo", "--stay"]));
     join.types("said\n").await;
     join.input = None;
     assert_eq!(onlooker.heard().await, "said");
