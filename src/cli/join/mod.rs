@@ -174,7 +174,7 @@ impl Member {
                     Line::End if stay => self.leaving = Leaving::Never,
                     Line::End | Line::Interrupt => self.leaving = Leaving::WhenSettled,
                     Line::Failed(why) => {
-                        self.note(&format!("standard input can't be read: {why}"))?;
+                        self.not_sent(&format!("standard input can't be read: {why}"))?;
                         self.leaving = Leaving::WhenSettled;
                     }
                 },
