@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Process, begins_with_a_time, client, json, run, run_with};
+use super::{PATIENCE, Process, begins_with_a_time, client, json, run, run_with};
 use crate::support::{
     Event, Frame, Member, TestServer, from_server,
     proto::{self, DisconnectReason},
-    signal,
+    signal, within,
 };
 
 /// The next one who comes.
@@ -221,6 +221,35 @@ async fn refused_sends_are_told_on_standard_error_and_fail_the_command() {
         let refused = done.out.lines().filter(|line| line.contains("SIGNAL_TYPE_INVALID")).count();
         assert_eq!(refused, form.len(), "an event in JSON, and nothing else on standard output: {done:?}");
     }
+}
+
+#[tokio::test]
+async fn input_that_cannot_be_read_fails_the_command() {
+    let server = TestServer::start().await;
+    let mut onlooker = server.join("demo").enter().await;
+    let mut join = Process::start(client(&server, &["join", "demo"]));
+    join.types("good\n").await;
+    join.writes(b"bad \xff\nnot read\n").await;
+    join.done().await.failed(1, &["standard input can't be read", "UTF-8"]);
+    assert_eq!(onlooker.heard().await, "good");
+    assert_eq!(departure(&mut onlooker).await, DisconnectReason::ClientDisconnected);
+}
+
+#[tokio::test]
+async fn it_ends_well_when_nobody_reads_its_output_any_more() {
+    let server = TestServer::start().await;
+    let mut onlooker = server.join("demo").enter().await;
+    let mut command = client(&server, &["join", "demo", "--stay"]);
+    let (read, write) = std::io::pipe().unwrap();
+    command.stdout(write);
+    let mut child = command.spawn().unwrap();
+    drop((command, read));
+    arrival(&mut onlooker).await;
+    // Its first line finds nobody, or this one.
+    let sent = onlooker.send("", "anyone?");
+    onlooker.accepted(sent).await;
+    let status = within(PATIENCE, "the end of the command", child.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test]

@@ -98,9 +98,13 @@ impl Process {
 
     /// Writes to its input.
     async fn types(&mut self, text: &str) {
+        self.writes(text.as_bytes()).await;
+    }
+
+    async fn writes(&mut self, bytes: &[u8]) {
         let input = self.input.as_mut().expect("its input is not closed");
         // One that has ended takes nothing; how it ended tells more.
-        let _ = within(PATIENCE, "room in its input", input.write_all(text.as_bytes())).await;
+        let _ = within(PATIENCE, "room in its input", input.write_all(bytes)).await;
     }
 
     /// Its next line on standard output.
