@@ -1,6 +1,7 @@
 //! `signalbox watch`: sessions and connections as they come and go.
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::proto::{WatchSessionsRequest, watch_sessions_response::Event};
 
@@ -24,10 +25,12 @@ pub(super) struct WatchArgs {
 pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
     let request = WatchSessionsRequest { session_id: args.session.unwrap_or_default() };
     let mut events = args.server.sessions().await?.watch_sessions(request).await?.into_inner();
+    // From here on an interrupt ends it well, whenever it comes.
+    let mut interrupts = signal(SignalKind::interrupt())?;
     loop {
         let next = tokio::select! {
             next = events.message() => next?,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            Some(()) = interrupts.recv() => return Ok(()),
         };
         let Some(response) = next else { return Ok(()) };
         let Some(event) = response.event else { continue };

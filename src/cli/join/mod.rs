@@ -10,7 +10,10 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{self, SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
@@ -89,6 +92,8 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
     // The receiver is in hand: it can't be gone.
     let _ = requests.send(JoinRequest { frame: Some(Frame::Join(join)) });
     let mut events = client.join(UnboundedReceiverStream::new(sent)).await?.into_inner();
+    // From here on an interrupt leaves, whenever it comes.
+    let mut interrupts = signal(SignalKind::interrupt())?;
 
     let (mut lines, printer, restore, person) = terminal::open(args.server.json);
     let mut member = Member {
@@ -103,7 +108,7 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
         refused: 0,
         leaving: Leaving::No,
     };
-    let ended = member.take_part(&mut events, &mut lines, args.stay).await;
+    let ended = member.take_part(&mut events, &mut lines, &mut interrupts, args.stay).await;
     // In this order: an editor that is let go lets the printer come to its end.
     drop(lines);
     drop(member);
@@ -153,6 +158,7 @@ impl Member {
         &mut self,
         events: &mut Streaming<JoinResponse>,
         lines: &mut mpsc::Receiver<Line>,
+        interrupts: &mut unix::Signal,
         stay: bool,
     ) -> Result<(), Failure> {
         loop {
@@ -179,7 +185,7 @@ impl Member {
                     }
                 },
                 () = sleep_until(wait) => {}
-                _ = tokio::signal::ctrl_c() => {
+                Some(()) = interrupts.recv() => {
                     if self.leaving == Leaving::Left {
                         return self.left();
                     }
