@@ -18,7 +18,7 @@ pub(crate) use join::JoinBuilder;
 pub(crate) use member::{End, Member};
 pub(crate) use process::Process;
 pub(crate) use raw::{Raw, RawStream, framed, prefixed};
-pub(crate) use server::TestServer;
+pub(crate) use server::{TestServer, http_get};
 pub(crate) use stuck::Stuck;
 
 pub(crate) use signalbox::proto::{self, join_request::Frame, join_response::Event};

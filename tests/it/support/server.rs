@@ -128,7 +128,7 @@ pub(super) async fn connect(address: SocketAddr) -> Channel {
 }
 
 /// A GET over HTTP/1.1, on a connection of its own.
-async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut answer = String::new();
     soon("an answer of the admin port", async {
         let mut stream = TcpStream::connect(address).await.unwrap();
