@@ -69,6 +69,9 @@ impl Printer {
     }
 }
 
+/// A line that shows nothing: up, and down again.
+const NOTHING: &str = "\u{1b}[A\n";
+
 /// How many lines wait for a terminal that is slow, or stopped, before no more
 /// events are read.
 const MOST_WAITING: usize = 1_000;
@@ -83,7 +86,7 @@ pub(super) struct Above {
 }
 
 impl Above {
-    fn new(mut printer: impl ExternalPrinter + Send + 'static) -> Self {
+    fn new(mut printer: impl ExternalPrinter + Send + 'static, editing: Arc<AtomicBool>) -> Self {
         let (lines, to_print) = std_mpsc::channel::<String>();
         let waiting = watch::Sender::new(0_usize);
         let fewer = waiting.clone();
@@ -93,6 +96,13 @@ impl Above {
                 // the terminal is, there is nobody left to tell.
                 let _ = printer.print(format!("{text}\n")).or_else(|_| output::line(&text));
                 fewer.send_modify(|waiting| *waiting -= 1);
+            }
+            // The editor holds one line that it has not printed yet, and prints
+            // one at a time: when it has taken two more, the last is printed.
+            for _ in 0..2 {
+                if editing.load(Ordering::SeqCst) {
+                    let _ = printer.print(NOTHING.to_owned());
+                }
             }
         });
         Self { lines: Some(lines), waiting, printing: Some(printing) }
@@ -126,14 +136,14 @@ pub(super) struct Restore {
     editing: Arc<AtomicBool>,
 }
 
-/// The editor prints what it is given on its own thread, in well under this,
-/// and can't be asked whether it is done.
-const PRINTED_WITHIN: Duration = Duration::from_millis(50);
+/// The editor shows what was being typed again after each line that it prints,
+/// in well under this, and can't be asked whether it is done.
+const SHOWN_WITHIN: Duration = Duration::from_millis(50);
 
 impl Drop for Restore {
     fn drop(&mut self) {
         if self.editing.load(Ordering::SeqCst) {
-            std::thread::sleep(PRINTED_WITHIN);
+            std::thread::sleep(SHOWN_WITHIN);
             // What comes next begins below the line that was being typed.
             let _ = output::line("");
         }
@@ -155,11 +165,12 @@ pub(super) fn open(json: bool) -> (mpsc::Receiver<Line>, Printer, Option<Restore
         let restore = Restore { before: tcgetattr(io::stdin()).ok(), editing: Arc::clone(&editing) };
         if let Ok(printer) = editor.create_external_printer() {
             editing.store(true, Ordering::SeqCst);
+            let above = Above::new(printer, Arc::clone(&editing));
             std::thread::spawn(move || {
                 edit(&mut editor, &lines);
                 editing.store(false, Ordering::SeqCst);
             });
-            return (received, Printer::Above(Above::new(printer)), Some(restore), true);
+            return (received, Printer::Above(above), Some(restore), true);
         }
     }
     std::thread::spawn(move || read(&lines));
