@@ -164,8 +164,10 @@ impl Member {
         loop {
             self.flush();
             let wait = self.sends.as_ref().and_then(Sends::not_before);
+            // Asked once: the printer may catch up between two questions.
+            let keeps_up = self.printer.keeps_up();
             tokio::select! {
-                event = events.message(), if self.printer.keeps_up() => match event {
+                event = events.message(), if keeps_up => match event {
                     Ok(Some(response)) => {
                         if let Some(event) = response.event {
                             self.see(&event)?;
@@ -174,7 +176,7 @@ impl Member {
                     Ok(None) => return self.left(),
                     Err(status) => return Err(status.into()),
                 },
-                () = self.printer.catches_up(), if !self.printer.keeps_up() => {}
+                () = self.printer.catches_up(), if !keeps_up => {}
                 Some(line) = lines.recv(), if self.takes_input() => match line {
                     Line::Text(text) => self.typed(&text)?,
                     Line::End if stay => self.leaving = Leaving::Never,
