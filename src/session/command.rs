@@ -223,10 +223,13 @@ impl Session {
             }
         }
         if connected.is_empty() {
-            let given = not_connected.len();
+            let whoever = match not_connected.len() {
+                1 => "the recipient named is not".to_owned(),
+                given => format!("none of the {given} recipients named is"),
+            };
             return Err(Refusal::new(
                 Reason::ConnectionNotFound,
-                format!("none of the {given} recipients named is in the session; nothing was sent"),
+                format!("{whoever} in the session; nothing was sent"),
             )
             .field("to.connection_ids"));
         }

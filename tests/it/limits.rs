@@ -57,7 +57,7 @@ fn bad_contents() -> Vec<(Content, Wrong)> {
         ),
         (
             going(&["nobody"]),
-            Wrong::new(Code::NotFound, "CONNECTION_NOT_FOUND", "to.connection_ids", &["none of the 1"]),
+            Wrong::new(Code::NotFound, "CONNECTION_NOT_FOUND", "to.connection_ids", &["the recipient named is not"]),
         ),
         ((None, None), Wrong::argument("FRAME_INVALID", "signal", &["no signal", "must be set"])),
     ]
