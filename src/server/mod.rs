@@ -86,6 +86,9 @@ impl Server {
             random: Arc::new(SystemRandom),
         };
         let (health, routes) = routes(&services);
+        // Before anybody can ask: a watch told SERVING twice would take the
+        // second for a change.
+        set_health(&health, tonic_health::ServingStatus::Serving).await;
 
         let stop = CancellationToken::new();
         let background = TaskTracker::new();
@@ -103,7 +106,6 @@ impl Server {
         let transports = listen::Transports::new(routes, &config, metrics);
         let accepting = background.spawn(transports.clone().accept(grpc));
 
-        set_health(&health, tonic_health::ServingStatus::Serving).await;
         shutdown.await;
 
         let deadline = Instant::now() + config.drain_timeout;
