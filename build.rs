@@ -10,10 +10,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
 
     let descriptors = protox::compile(PROTOS, ["proto"])?;
-    let out = PathBuf::from(env::var("OUT_DIR")?);
-    // Reflection serves the same descriptors that the code was generated from.
-    fs::write(out.join("signalbox.v1.bin"), descriptors.encode_to_vec())?;
+    let (client, server) = (has_feature("CLIENT"), has_feature("SERVER"));
+    if server {
+        // Reflection serves the same descriptors that the code was generated from.
+        let out = PathBuf::from(env::var("OUT_DIR")?);
+        fs::write(out.join("signalbox.v1.bin"), descriptors.encode_to_vec())?;
+    }
 
-    tonic_prost_build::configure().build_transport(true).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_client(client)
+        .build_server(server)
+        .build_transport(true)
+        .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Whether the package is built with this feature. `cfg` would tell as much,
+/// but of what this script was built with.
+fn has_feature(name: &str) -> bool {
+    env::var_os(format!("CARGO_FEATURE_{name}")).is_some()
 }

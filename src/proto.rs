@@ -1,5 +1,6 @@
-//! The generated messages, clients and servers of `signalbox.v1`, and the
-//! descriptors they were generated from. Layer 0: imports nothing of ours.
+//! The generated messages of `signalbox.v1`; with the feature `client` its
+//! clients, with `server` its servers and the descriptors they were generated
+//! from. Layer 0: imports nothing of ours.
 //!
 //! The messages' documentation is that of the `.proto` files.
 
@@ -7,7 +8,9 @@
 // Generated code, whose comments are written for proto readers.
 #![allow(clippy::all)]
 
-tonic::include_proto!("signalbox.v1");
+// What tonic's macro does; the messages alone need no tonic.
+include!(concat!(env!("OUT_DIR"), "/signalbox.v1.rs"));
 
 /// The encoded `FileDescriptorSet` of the API, for server reflection.
+#[cfg(feature = "server")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/signalbox.v1.bin"));

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "server")]
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+#[cfg(feature = "server")]
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -97,6 +99,7 @@ impl fmt::Debug for ConnectionId {
 }
 
 /// The random bytes of a resume token.
+#[cfg(feature = "server")]
 pub const RESUME_TOKEN_BYTES: usize = 32;
 
 /// The secret that resumes a connection. Only the client keeps it: the server
@@ -106,6 +109,7 @@ pub struct ResumeToken(String);
 
 impl ResumeToken {
     /// The token made of these random bytes.
+    #[cfg(feature = "server")]
     #[must_use]
     pub fn from_random(bytes: [u8; RESUME_TOKEN_BYTES]) -> Self {
         Self(URL_SAFE_NO_PAD.encode(bytes))
@@ -124,6 +128,7 @@ impl ResumeToken {
     }
 
     /// What the server keeps of it.
+    #[cfg(feature = "server")]
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0.as_bytes()).into())
@@ -139,6 +144,7 @@ impl fmt::Debug for ResumeToken {
 /// The SHA-256 of a resume token. The token has 256 random bits, so neither a
 /// salt nor a slow hash would add anything, and comparing hashes leaks nothing
 /// about the token by its timing.
+#[cfg(feature = "server")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 
@@ -198,6 +204,7 @@ mod tests {
         assert_eq!(ConnectionId::parse(""), None);
     }
 
+    #[cfg(feature = "server")]
     #[test]
     fn a_resume_token_hides_itself() {
         let token = ResumeToken::from_random([1; RESUME_TOKEN_BYTES]);

@@ -11,9 +11,10 @@ mod signal;
 
 pub use closing::{ClientAction, DisconnectReason, Ending};
 pub use event::{Audience, ConnectionInfo, Entry, Event};
-pub use ids::{
-    ConnectionId, Epoch, IdempotencyKey, RESUME_TOKEN_BYTES, ResumeToken, SendId, Sequence, SessionId, TokenHash,
-};
+pub use ids::{ConnectionId, Epoch, IdempotencyKey, ResumeToken, SendId, Sequence, SessionId};
+// Making and hashing tokens is a server's work.
+#[cfg(feature = "server")]
+pub use ids::{RESUME_TOKEN_BYTES, TokenHash};
 pub use limits::{Limits, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_TYPE_BYTES};
 pub use reason::{Code, Reason, Refusal};
 pub use role::Role;
