@@ -6,8 +6,8 @@
 //! # Features
 //!
 //! - `cli`, on by default: the command, in `cli`. Brings the other two.
-//! - `client`: what calls a server, without anything of a server's: the
-//!   generated clients in [`proto`].
+//! - `client`: what calls a server, without anything of a server's: `client`,
+//!   and the generated clients in [`proto`].
 //! - `server`: what serves: `server` and all that it is made of.
 //!
 //! Without any there are the words ([`domain`]), the time ([`clock`]) and the
@@ -17,6 +17,8 @@
 pub mod auth;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod domain;
 #[cfg(feature = "server")]

@@ -1,0 +1,191 @@
+//! The client: where the servers are, and how to get to them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    ConnectError, Connector, Events, JoinOptions, Session, Token, TokenError,
+    connect::{Network, SharedConnector, parse},
+    driver::{Driver, MOST_EVENTS, Shared},
+    machine::Settings,
+    token::{TokenSource, Tokens},
+};
+
+/// How long an attempt may take, unless told otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pauses between attempts, unless told otherwise, before jitter.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// How long to try to get back in, unless told otherwise.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+
+/// Where the servers are, and how to get to them. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) endpoints: Arc<[String]>,
+    pub(super) tokens: TokenSource,
+    pub(super) connect_timeout: Duration,
+    pub(super) back_off: (Duration, Duration),
+    pub(super) give_up_after: Duration,
+    connector: SharedConnector,
+}
+
+impl Client {
+    /// A client of servers at these endpoints, `http://HOST:PORT` or
+    /// `HOST:PORT`: any node serves any session. Everything else as
+    /// [`builder`](Self::builder) has it unless told otherwise.
+    ///
+    /// # Errors
+    /// `InvalidEndpoint`, also for none.
+    pub fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>) -> Result<Self, ConnectError> {
+        Self::builder().endpoints(endpoints).build()
+    }
+
+    /// The settings of a client.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            endpoints: Vec::new(),
+            tokens: TokenSource::None,
+            connect_timeout: CONNECT_TIMEOUT,
+            back_off: BACK_OFF,
+            give_up_after: GIVE_UP_AFTER,
+            connector: None,
+        }
+    }
+
+    /// Joins a session. Each endpoint is tried once: what is wrong at the start
+    /// should show at the start. From then on the member comes back by itself,
+    /// until it leaves or is told to stop.
+    ///
+    /// # Errors
+    /// The last endpoint's [`ConnectError`], or the first refusal that another
+    /// endpoint would give too.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn join(&self, options: JoinOptions) -> Result<(Session, Events), ConnectError> {
+        let tokens = Tokens::new(self.tokens.clone(), Some(options.join.session_id.clone()));
+        let shared = Arc::new(Shared::new(Settings {
+            endpoints: self.endpoints.to_vec(),
+            connect_timeout: self.connect_timeout,
+            back_off: self.back_off,
+            give_up_after: self.give_up_after,
+            renewable: tokens.are_renewable(),
+            join: options.join,
+            queue: options.queue,
+            seed: None,
+        }));
+        // Dropped, because this future is, it leaves.
+        let session = Session::new(Arc::clone(&shared));
+        let (events, received) = mpsc::channel(MOST_EVENTS);
+        let (first, joined) = oneshot::channel();
+        let connector = Arc::clone(&self.connector);
+        let endpoints = self.endpoints.to_vec();
+        tokio::spawn(Driver::new(Arc::clone(&shared), connector, endpoints, tokens, events, first).run());
+        match joined.await {
+            Ok(Ok(())) => Ok((session, Events { events: received, shared })),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ConnectError::Token("the callback for tokens panicked".to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`Client`].
+#[must_use]
+pub struct ClientBuilder {
+    endpoints: Vec<String>,
+    tokens: TokenSource,
+    connect_timeout: Duration,
+    back_off: (Duration, Duration),
+    give_up_after: Duration,
+    connector: Option<SharedConnector>,
+}
+
+impl ClientBuilder {
+    /// One more place to connect to: `http://HOST:PORT` or `HOST:PORT`.
+    pub fn endpoint(self, endpoint: impl AsRef<str>) -> Self {
+        self.endpoints([endpoint])
+    }
+
+    /// More places to connect to, tried in this order.
+    pub fn endpoints<E: AsRef<str>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
+        self.endpoints.extend(endpoints.into_iter().map(|endpoint| endpoint.as_ref().to_owned()));
+        self
+    }
+
+    /// A token, sent as `authorization: Bearer …`. When it expires the member
+    /// is out: for longer, see [`token_with`](Self::token_with).
+    pub fn token(mut self, bearer: impl Into<String>) -> Self {
+        self.tokens = TokenSource::Fixed(Token::new(bearer));
+        self
+    }
+
+    /// Where tokens come from: asked before the first connection, before a
+    /// token expires (a minute, or a tenth of its life), and after one has. The
+    /// argument is the session to be joined; none for a
+    /// backend's calls. A failure counts as one of the attempt to connect.
+    pub fn token_with<F, R>(mut self, ask: F) -> Self
+    where
+        F: Fn(Option<String>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Token, TokenError>> + Send + 'static,
+    {
+        self.tokens = TokenSource::Asked(Arc::new(move |session_id| Box::pin(ask(session_id))));
+        self
+    }
+
+    /// How long one attempt may take, until it is in: 10 s unless told
+    /// otherwise.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The first and the longest pause between attempts, each doubled from the
+    /// one before, and each lengthened at random by up to as much again: 250 ms
+    /// and 10 s unless told otherwise. The server may ask for longer ones.
+    pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
+        self.back_off = (first, longest.max(first));
+        self
+    }
+
+    /// How long to try to get back in before giving up: 5 minutes unless told
+    /// otherwise.
+    pub fn give_up_after(mut self, after: Duration) -> Self {
+        self.give_up_after = after;
+        self
+    }
+
+    /// Opens streams in place of the network. For tests.
+    pub fn connector(mut self, connector: impl Connector) -> Self {
+        self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// The client. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// `InvalidEndpoint`, also for none.
+    pub fn build(self) -> Result<Client, ConnectError> {
+        let endpoints = self.endpoints.iter().map(|endpoint| parse(endpoint)).collect::<Result<Vec<_>, _>>()?;
+        if endpoints.is_empty() {
+            let why = "there must be at least one, as http://127.0.0.1:50051".to_owned();
+            return Err(ConnectError::InvalidEndpoint { endpoint: String::new(), why });
+        }
+        let network = Network { connect_timeout: self.connect_timeout };
+        Ok(Client {
+            endpoints: endpoints.into(),
+            tokens: self.tokens,
+            connect_timeout: self.connect_timeout,
+            back_off: self.back_off,
+            give_up_after: self.give_up_after,
+            connector: self.connector.unwrap_or_else(|| Arc::new(network)),
+        })
+    }
+}

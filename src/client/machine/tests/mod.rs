@@ -1,0 +1,1 @@
+//! The machine, by example and over random histories.
