@@ -76,7 +76,10 @@ impl Session {
 
     fn send(&self, wanted: Wanted) -> Outcome {
         let (ticket, outcome) = oneshot::channel();
-        self.shared.ask(|machine, now| machine.send(wanted, ticket, now));
+        if let Err((ticket, error)) = self.shared.ask(|machine, now| machine.send(wanted, ticket, now)) {
+            // The other end is in hand.
+            let _ = ticket.send(Err(error));
+        }
         Outcome(outcome)
     }
 

@@ -58,6 +58,9 @@ pub(super) struct Settings {
     pub(super) seed: Option<u64>,
 }
 
+/// What the server says of a stream whose connection was resumed on another.
+const TAKEN_OVER: &str = "CONNECTION_TAKEN_OVER";
+
 /// Names a stream.
 pub(super) type StreamId = u64;
 
@@ -188,26 +191,26 @@ impl<T> Machine<T> {
         self.identity.as_ref().map_or("", |identity| &identity.connection.connection_id)
     }
 
-    /// Sends, now or as soon as it may. A refusal comes as the outcome.
-    pub(super) fn send(&mut self, wanted: Wanted, ticket: T, now: Duration) {
-        let refused = if self.over || self.leaving != Leaving::No {
-            Err(SendError::Over)
-        } else if let Wanted::Signal(signal) = &wanted {
-            match signal.check(&self.limits) {
-                Err(refusal) => Err(SendError::Refused(refusal)),
-                Ok(()) if !signal.retry && self.live.is_none() => Err(SendError::Disconnected),
-                Ok(()) => Ok(()),
-            }
-        } else {
-            Ok(())
-        };
-        match refused {
-            Err(error) => self.outputs.push_back(Output::Outcome(ticket, Err(error))),
-            Ok(()) => match self.sends.push(wanted, ticket) {
-                Err((ticket, full)) => self.outputs.push_back(Output::Outcome(ticket, Err(full))),
-                Ok(()) => self.flush(now),
-            },
+    /// Sends, now or as soon as it may.
+    ///
+    /// # Errors
+    /// What can't even be queued comes back with the reason; its ticket is the
+    /// caller's to resolve, because after the end no output follows.
+    pub(super) fn send(&mut self, wanted: Wanted, ticket: T, now: Duration) -> Result<(), (T, SendError)> {
+        if self.over || self.leaving != Leaving::No {
+            return Err((ticket, SendError::Over));
         }
+        if let Wanted::Signal(signal) = &wanted {
+            if let Err(refusal) = signal.check(&self.limits) {
+                return Err((ticket, SendError::Refused(refusal)));
+            }
+            if !signal.retry && self.lost_at.is_some() {
+                return Err((ticket, SendError::Disconnected));
+            }
+        }
+        self.sends.push(wanted, ticket)?;
+        self.flush(now);
+        Ok(())
     }
 
     /// Leaves once every send has its outcome.
@@ -263,7 +266,7 @@ impl<T> Machine<T> {
 
     /// When to [`wake`](Self::wake) it at the latest.
     pub(super) fn wake_at(&self) -> Option<Duration> {
-        let may_send = (self.live.is_some() && self.sends.is_waiting()).then(|| self.ready_at()).flatten();
+        let may_send = self.sending().filter(|_| self.sends.is_waiting()).and_then(|_| self.ready_at());
         let renew = self.renew_at.filter(|_| self.live.is_some() && self.opening.is_none() && self.open_at.is_none());
         let opening = self.opening.as_ref().map(|opening| opening.deadline);
         [self.open_at, opening, self.silent_at(), renew, may_send].into_iter().flatten().min()
@@ -311,15 +314,15 @@ impl<T> Machine<T> {
         (self.sends.unresolved() < self.max_unresolved).then(|| self.pace.ready_at(self.sends.unresolved())).flatten()
     }
 
+    /// The stream that frames can be sent on. One that is being closed takes
+    /// nothing: what is sent now goes on the next.
+    fn sending(&self) -> Option<StreamId> {
+        self.live.as_ref().filter(|live| live.closing.is_none() && !live.leave_sent).map(|live| live.stream)
+    }
+
     /// Sends what may be sent.
     fn flush(&mut self, now: Duration) {
-        let Some(live) = &mut self.live else { return };
-        let stream = live.stream;
-        // A stream that is being closed takes nothing: what is sent now goes on
-        // the next.
-        if live.closing.is_some() || live.leave_sent {
-            return;
-        }
+        let Some(stream) = self.sending() else { return };
         for frame in self.sends.again() {
             self.outputs.push_back(Output::Frame(stream, frame));
         }
@@ -347,26 +350,42 @@ impl<T> Machine<T> {
         if live.leave_sent && (matches!(end, End::Well) || self.leaving == Leaving::Now) {
             return self.end(Over::Left, ClientAction::Stop);
         }
-        for ticket in self.sends.lost() {
-            self.outputs.push_back(Output::Outcome(ticket, Err(SendError::Disconnected)));
-        }
-        match self.judge(live.closing.as_ref(), &end, false) {
+        let why = why(live.closing.as_ref(), &end);
+        let verdict = match self.judge(live.closing.as_ref(), &end, false) {
+            // Taken over by a stream of this client's own, if it began one.
+            Verdict::Stop(refusal) if refusal.reason == TAKEN_OVER && self.streams > live.stream => {
+                if self.opening.is_some() {
+                    // As it should be: the application need not know.
+                    return;
+                }
+                Verdict::Again { after: None, renew_token: false }
+            }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Stop(refusal) => self.stop(refusal),
             Verdict::Again { after, renew_token } => {
-                self.lost_at = Some(now);
                 // A stream that breaks again and again is no success.
                 if now.saturating_sub(live.since) >= self.settings.back_off.1 {
                     self.attempts = attempts(&self.settings);
                 }
                 self.renew_token |= renew_token;
-                let why = why(live.closing, &end);
-                self.outputs.push_back(Output::Event(Event::Reconnecting { why }));
+                self.lost(why, now);
                 // A stream that was about to take over is as good as any.
                 if self.opening.is_none() {
                     self.again(after, now);
                 }
             }
         }
+    }
+
+    /// There is no stream to count on.
+    fn lost(&mut self, why: Lost, now: Duration) {
+        self.lost_at = Some(now);
+        for ticket in self.sends.lost() {
+            self.outputs.push_back(Output::Outcome(ticket, Err(SendError::Disconnected)));
+        }
+        self.outputs.push_back(Output::Event(Event::Reconnecting { why }));
     }
 
     /// Tries again after a pause.
@@ -413,10 +432,9 @@ impl<T> Machine<T> {
             .and_then(|closing| closing.retry_after)
             .and_then(|after| Duration::try_from(after).ok())
             .or_else(|| told.and_then(|refusal| refusal.retry_after));
-        let refusal = || {
-            told.cloned().unwrap_or_else(|| {
-                Refusal::new(Code::Aborted, reason, "the server closed the stream and says not to come back")
-            })
+        let refusal = || match told {
+            Some(refusal) => Refusal { reason: reason.to_owned(), ..refusal.clone() },
+            None => Refusal::new(Code::Aborted, reason, "the server closed the stream and says not to come back"),
         };
         if reason == "TOKEN_EXPIRED" {
             // Another token may help, once; one that is refused again doesn't.
@@ -463,10 +481,10 @@ fn attempts(settings: &Settings) -> ExponentialBackoff {
     }
 }
 
-fn why(closing: Option<proto::Closing>, end: &End) -> Lost {
+fn why(closing: Option<&proto::Closing>, end: &End) -> Lost {
     if let Some(closing) = closing {
         let retry_after = closing.retry_after.and_then(|after| Duration::try_from(after).ok());
-        return Lost::Closed { reason: closing.reason, retry_after };
+        return Lost::Closed { reason: closing.reason.clone(), retry_after };
     }
     match end {
         End::Well => Lost::Broken("the stream ended".to_owned()),

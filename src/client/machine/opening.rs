@@ -175,6 +175,10 @@ impl<T> Machine<T> {
         if self.identity.is_none() {
             return self.first_failed(&verdict, end, tried, now);
         }
+        if self.live.is_none() && self.lost_at.is_none() {
+            // It had taken over already.
+            self.lost(super::why(opening.closing.as_ref(), &end), now);
+        }
         match verdict {
             Verdict::Again { after, renew_token } => {
                 self.renew_token |= renew_token;
