@@ -42,7 +42,6 @@ impl Client {
     }
 
     /// The settings of a client.
-    #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             endpoints: Vec::new(),
