@@ -72,7 +72,7 @@ impl Shared {
         answer
     }
 
-    fn drive<R>(&self, what: impl FnOnce(&mut Machine<Ticket>, Duration) -> R) -> R {
+    pub(super) fn drive<R>(&self, what: impl FnOnce(&mut Machine<Ticket>, Duration) -> R) -> R {
         what(&mut lock(&self.machine), self.started.elapsed())
     }
 
@@ -82,8 +82,11 @@ impl Shared {
 
     pub(super) fn filter(&self, kind: String) -> mpsc::Receiver<Received> {
         let (signals, received) = mpsc::channel(MOST_EVENTS);
+        // The driver clears them after it is over: one that it would miss is
+        // not added.
+        let mut filters = lock(&self.filters);
         if !self.over.is_cancelled() {
-            lock(&self.filters).push(Filter { kind, signals });
+            filters.push(Filter { kind, signals });
         }
         received
     }
@@ -123,11 +126,13 @@ impl Delivery {
             let place = self.events.reserve().await;
             self.filters = None;
             let Some(event) = self.backlog.pop_front() else { return };
-            match place {
-                Ok(place) => place.send(event),
-                // Nobody takes events: the view follows by itself.
-                Err(_) => self.shared.view(|view| view.apply(&event)),
-            }
+            // Where nobody takes events the view follows by itself. Decided
+            // under its lock, under which `Events` drains what it leaves
+            // behind: so the view has each event once, and in order.
+            self.shared.view(|view| match place {
+                Ok(place) if !self.events.is_closed() => place.send(event),
+                _ => view.apply(&event),
+            });
         }
     }
 }
@@ -214,19 +219,20 @@ impl Driver {
         self.shared.drive(Machine::start);
         while self.act() {
             // One that takes no events is not read for, or they would pile up
-            // here; but one that leaves is waited for.
+            // here; but one that leaves is waited for. A stream that is being
+            // opened tells no events, and would run out of its time.
             let taken = self.delivery.backlog.is_empty();
-            let (wake_at, reads) = self.shared.drive(|machine, now| {
+            let (wake_at, unread) = self.shared.drive(|machine, now| {
                 let reads = taken || machine.leaves();
                 machine.read(reads, now);
-                (machine.wake_at(), reads)
+                (machine.wake_at(), machine.live_stream().filter(|_| !reads))
             });
             let wake_at = wake_at.map(|at| self.shared.started + at);
             let (streams, connector) = (&mut self.streams, &self.connector);
             tokio::select! {
                 () = self.shared.asked.notified() => {}
                 () = self.delivery.deliver(), if !taken => {}
-                (stream, came) = next(streams, connector), if reads => self.take(stream, came),
+                (stream, came) = next(streams, unread, connector) => self.take(stream, came),
                 () = sleep_until(wake_at) => self.shared.drive(Machine::wake),
             }
         }
@@ -296,10 +302,11 @@ impl Driver {
     }
 }
 
-/// What comes next, on any stream.
-async fn next(streams: &mut [Stream], connector: &SharedConnector) -> (StreamId, Came) {
+/// What comes next, on any stream but `unread`. The newest goes first: a flood
+/// on the live stream must not keep out the one that takes over.
+async fn next(streams: &mut [Stream], unread: Option<StreamId>, connector: &SharedConnector) -> (StreamId, Came) {
     poll_fn(|context| {
-        for stream in streams.iter_mut() {
+        for stream in streams.iter_mut().rev().filter(|stream| Some(stream.id) != unread) {
             if let Poll::Ready(came) = stream.poll(connector, context) {
                 return Poll::Ready((stream.id, came));
             }

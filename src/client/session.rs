@@ -38,7 +38,7 @@ impl Session {
     /// another, see [`Event::Reconnected`].
     #[must_use]
     pub fn connection_id(&self) -> String {
-        self.shared.ask(|machine, _| machine.connection_id().to_owned())
+        self.shared.drive(|machine, _| machine.connection_id().to_owned())
     }
 
     /// Who is in the session, this client too, in the order of joining: always
@@ -163,10 +163,12 @@ impl Stream for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         // What waits is told to the view, which follows by itself from here on.
-        self.events.close();
-        while let Ok(event) = self.events.try_recv() {
-            self.shared.view(|view| view.apply(&event));
-        }
+        self.shared.view(|view| {
+            self.events.close();
+            while let Ok(event) = self.events.try_recv() {
+                view.apply(&event);
+            }
+        });
     }
 }
 

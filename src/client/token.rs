@@ -1,11 +1,12 @@
 //! The token that a client shows, and where the next comes from.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::clock::{Clock as _, SystemClock};
@@ -87,8 +88,14 @@ impl Tokens {
             TokenSource::Asked(ask) => match &self.latest {
                 Some(token) if !renew && left(token) != Some(Duration::ZERO) => token.clone(),
                 _ => {
-                    let token = ask(self.session_id.clone()).await;
-                    let token = token.map_err(|error| ConnectError::Token(error.to_string()))?;
+                    // A panic of the application's must not take the session's
+                    // task with it: its sends would never have an outcome.
+                    let session_id = self.session_id.clone();
+                    let asking = AssertUnwindSafe(async { ask(session_id).await }).catch_unwind();
+                    let token = match asking.await {
+                        Ok(token) => token.map_err(|error| ConnectError::Token(error.to_string()))?,
+                        Err(_) => return Err(ConnectError::Token("the callback for tokens panicked".to_owned())),
+                    };
                     self.latest = Some(token.clone());
                     token
                 }
@@ -98,6 +105,8 @@ impl Tokens {
             .parse()
             .map_err(|_| ConnectError::Token("a token has only visible ASCII characters".to_owned()))?;
         value.set_sensitive(true);
-        Ok(Authorization { value: Some(value), left: left(&token) })
+        // One that has expired already, by this clock, is renewed when the
+        // server says so: ahead of that it would be renewed without end.
+        Ok(Authorization { value: Some(value), left: left(&token).filter(|left| !left.is_zero()) })
     }
 }

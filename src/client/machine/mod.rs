@@ -58,9 +58,6 @@ pub(super) struct Settings {
     pub(super) seed: Option<u64>,
 }
 
-/// What the server says of a stream whose connection was resumed on another.
-const TAKEN_OVER: &str = "CONNECTION_TAKEN_OVER";
-
 /// Names a stream.
 pub(super) type StreamId = u64;
 
@@ -191,10 +188,15 @@ impl<T> Machine<T> {
         self.identity.as_ref().map_or("", |identity| &identity.connection.connection_id)
     }
 
+    /// The stream in use.
+    pub(super) fn live_stream(&self) -> Option<StreamId> {
+        self.live.as_ref().map(|live| live.stream)
+    }
+
     /// Sends, now or as soon as it may.
     ///
     /// # Errors
-    /// What can't even be queued comes back with the reason; its ticket is the
+    /// What can't even be queued comes back with the reason: its ticket is the
     /// caller's to resolve, because after the end no output follows.
     pub(super) fn send(&mut self, wanted: Wanted, ticket: T, now: Duration) -> Result<(), (T, SendError)> {
         if self.over || self.leaving != Leaving::No {
@@ -266,7 +268,8 @@ impl<T> Machine<T> {
 
     /// When to [`wake`](Self::wake) it at the latest.
     pub(super) fn wake_at(&self) -> Option<Duration> {
-        let may_send = self.sending().filter(|_| self.sends.is_waiting()).and_then(|_| self.ready_at());
+        let sends = self.live.as_ref().is_some_and(|live| live.closing.is_none()) && self.sends.is_waiting();
+        let may_send = sends.then(|| self.ready_at()).flatten();
         let renew = self.renew_at.filter(|_| self.live.is_some() && self.opening.is_none() && self.open_at.is_none());
         let opening = self.opening.as_ref().map(|opening| opening.deadline);
         [self.open_at, opening, self.silent_at(), renew, may_send].into_iter().flatten().min()
@@ -314,15 +317,15 @@ impl<T> Machine<T> {
         (self.sends.unresolved() < self.max_unresolved).then(|| self.pace.ready_at(self.sends.unresolved())).flatten()
     }
 
-    /// The stream that frames can be sent on. One that is being closed takes
-    /// nothing: what is sent now goes on the next.
-    fn sending(&self) -> Option<StreamId> {
-        self.live.as_ref().filter(|live| live.closing.is_none() && !live.leave_sent).map(|live| live.stream)
-    }
-
     /// Sends what may be sent.
     fn flush(&mut self, now: Duration) {
-        let Some(stream) = self.sending() else { return };
+        let Some(live) = &mut self.live else { return };
+        let stream = live.stream;
+        // A stream that is being closed takes nothing: what is sent now goes on
+        // the next.
+        if live.closing.is_some() || live.leave_sent {
+            return;
+        }
         for frame in self.sends.again() {
             self.outputs.push_back(Output::Frame(stream, frame));
         }
@@ -347,19 +350,18 @@ impl<T> Machine<T> {
     fn lose(&mut self, end: End, now: Duration) {
         let Some(live) = self.live.take() else { return };
         self.outputs.push_back(Output::Close(live.stream));
-        if live.leave_sent && (matches!(end, End::Well) || self.leaving == Leaving::Now) {
+        if self.leaving == Leaving::Now || (live.leave_sent && matches!(end, End::Well)) {
             return self.end(Over::Left, ClientAction::Stop);
         }
-        let why = why(live.closing.as_ref(), &end);
+        // A stream opened after it took it over, and that it is in is still on
+        // its way: nothing is lost unless it fails.
+        let by_own = reason(live.closing.as_ref(), &end) == "CONNECTION_TAKEN_OVER" && self.streams > live.stream;
+        if by_own && self.opening.is_some() {
+            return;
+        }
         let verdict = match self.judge(live.closing.as_ref(), &end, false) {
-            // Taken over by a stream of this client's own, if it began one.
-            Verdict::Stop(refusal) if refusal.reason == TAKEN_OVER && self.streams > live.stream => {
-                if self.opening.is_some() {
-                    // As it should be: the application need not know.
-                    return;
-                }
-                Verdict::Again { after: None, renew_token: false }
-            }
+            // Its answer was lost: that stream is no more, and nobody else's.
+            Verdict::Stop(_) if by_own => Verdict::Again { after: None, renew_token: false },
             verdict => verdict,
         };
         match verdict {
@@ -370,7 +372,7 @@ impl<T> Machine<T> {
                     self.attempts = attempts(&self.settings);
                 }
                 self.renew_token |= renew_token;
-                self.lost(why, now);
+                self.reconnecting(why(live.closing, &end), now);
                 // A stream that was about to take over is as good as any.
                 if self.opening.is_none() {
                     self.again(after, now);
@@ -379,8 +381,8 @@ impl<T> Machine<T> {
         }
     }
 
-    /// There is no stream to count on.
-    fn lost(&mut self, why: Lost, now: Duration) {
+    /// There is no stream any more.
+    fn reconnecting(&mut self, why: Lost, now: Duration) {
         self.lost_at = Some(now);
         for ticket in self.sends.lost() {
             self.outputs.push_back(Output::Outcome(ticket, Err(SendError::Disconnected)));
@@ -426,8 +428,7 @@ impl<T> Machine<T> {
             End::Status(refusal) => Some(refusal),
             _ => None,
         };
-        let reason = closing.map(|closing| closing.reason.as_str());
-        let reason = reason.or(told.map(|refusal| refusal.reason.as_str())).unwrap_or_default();
+        let reason = reason(closing, end);
         let after = closing
             .and_then(|closing| closing.retry_after)
             .and_then(|after| Duration::try_from(after).ok())
@@ -481,10 +482,19 @@ fn attempts(settings: &Settings) -> ExponentialBackoff {
     }
 }
 
-fn why(closing: Option<&proto::Closing>, end: &End) -> Lost {
+/// The stable reason of an end; empty when it has none.
+fn reason<'a>(closing: Option<&'a proto::Closing>, end: &'a End) -> &'a str {
+    match (closing, end) {
+        (Some(closing), _) => &closing.reason,
+        (None, End::Status(refusal)) => &refusal.reason,
+        _ => "",
+    }
+}
+
+fn why(closing: Option<proto::Closing>, end: &End) -> Lost {
     if let Some(closing) = closing {
         let retry_after = closing.retry_after.and_then(|after| Duration::try_from(after).ok());
-        return Lost::Closed { reason: closing.reason.clone(), retry_after };
+        return Lost::Closed { reason: closing.reason, retry_after };
     }
     match end {
         End::Well => Lost::Broken("the stream ended".to_owned()),

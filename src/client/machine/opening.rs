@@ -6,7 +6,7 @@ use crate::proto::{self, ClientAction, JoinOutcome, join_response::Event as Wire
 
 use super::{
     ConnectError, Connection, End, Event, Identity, Live, Machine, Output, Over, Pace, SendError, StreamId,
-    UNRESOLVED_WITHOUT_LIMIT, Verdict,
+    UNRESOLVED_WITHOUT_LIMIT, Verdict, why,
 };
 
 /// A stream on its way to be the live one.
@@ -94,7 +94,7 @@ impl<T> Machine<T> {
         };
         match (&mut self.identity, resumed) {
             (Some(identity), true) => {
-                for ticket in self.sends.resumed(joined.last_send_id) {
+                for ticket in self.sends.resumed(joined.last_send_id, lost) {
                     self.outputs.push_back(Output::Outcome(ticket, Err(SendError::Disconnected)));
                 }
                 if outcome == JoinOutcome::Resumed && joined.epoch == identity.epoch {
@@ -175,13 +175,13 @@ impl<T> Machine<T> {
         if self.identity.is_none() {
             return self.first_failed(&verdict, end, tried, now);
         }
-        if self.live.is_none() && self.lost_at.is_none() {
-            // It had taken over already.
-            self.lost(super::why(opening.closing.as_ref(), &end), now);
-        }
         match verdict {
             Verdict::Again { after, renew_token } => {
                 self.renew_token |= renew_token;
+                // It ended the stream that it was to take over, and failed.
+                if self.live.is_none() && self.lost_at.is_none() {
+                    self.reconnecting(why(opening.closing, &end), now);
+                }
                 self.try_again(after, end, now);
             }
             // The live stream stays as long as the server lets it.

@@ -17,8 +17,10 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
-        let each = if per_second == 0 { Duration::ZERO } else { Duration::from_secs(1) / per_second };
-        Self { each, burst: burst.max(1), paid_at: Duration::ZERO }
+        // Either is no limit to the server when it is 0.
+        let unlimited = per_second == 0 || burst == 0;
+        let each = if unlimited { Duration::ZERO } else { Duration::from_secs(1) / per_second };
+        Self { each, burst, paid_at: Duration::ZERO }
     }
 
     /// The outcome of one send came.
@@ -60,5 +62,6 @@ mod tests {
     #[test]
     fn no_limit_is_no_wait() {
         assert_eq!(Pace::new(0, 100).ready_at(5_000), Some(Duration::ZERO));
+        assert_eq!(Pace::new(50, 0).ready_at(5_000), Some(Duration::ZERO));
     }
 }

@@ -131,11 +131,11 @@ impl<T> Sends<T> {
     }
 
     /// The connection is resumed and the server has decided up to `decided`:
-    /// what is above must be sent again. Those that are not to be sent later
-    /// come back: they were not sent, for sure.
-    pub(super) fn resumed(&mut self, decided: u64) -> Vec<T> {
+    /// what is above must be sent again. After a loss of the stream those that
+    /// are not to be sent later come back: they were not sent, for sure.
+    pub(super) fn resumed(&mut self, decided: u64, lost: bool) -> Vec<T> {
         let (keep, fail): (Vec<_>, Vec<_>) =
-            self.unresolved.drain(..).partition(|send| send.send_id <= decided || send.wanted.retry());
+            self.unresolved.drain(..).partition(|send| send.send_id <= decided || !lost || send.wanted.retry());
         self.unresolved = keep.into();
         for send in &mut self.unresolved {
             send.due = send.send_id > decided;
