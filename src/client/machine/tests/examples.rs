@@ -257,3 +257,42 @@ fn one_that_was_never_in_leaves_at_once() {
     machine.leave(at(1));
     assert!(matches!(outputs(&mut machine).last(), Some(Output::Over)));
 }
+
+#[test]
+fn a_gap_may_bring_another_order_which_counts_from_its_own_beginning() {
+    let mut machine = member(1);
+    let signal = |sequence, data: &str| {
+        let signal = Some(proto::Signal { r#type: String::new(), data: data.to_owned() });
+        response(Wire::Signal(proto::SignalReceived { sequence, signal, ..proto::SignalReceived::default() }))
+    };
+    machine.received(1, signal(500, "old"), at(1));
+    machine.ended(1, End::Status(broken()), at(2));
+    outputs(&mut machine);
+    let now = machine.wake_at().unwrap();
+    machine.wake(now);
+    let mut answer = joined(JoinOutcome::ResumedWithGap, 0);
+    if let Some(Wire::Joined(joined)) = &mut answer.event {
+        (joined.epoch, joined.sequence) = (2, 3);
+    }
+    machine.received(2, answer, now);
+    machine.received(2, signal(4, "new"), now);
+    let told = events(&outputs(&mut machine));
+    assert!(
+        matches!(
+            &told[..],
+            [Event::Reconnected { gap: true, epoch: 2, sequence: 3, .. }, Event::Signal(signal)] if signal.data == "new"
+        ),
+        "{told:?}"
+    );
+
+    // And it resumes from there.
+    machine.ended(2, End::Status(broken()), now);
+    let next = machine.wake_at().unwrap();
+    machine.wake(next);
+    let resume = outputs(&mut machine).into_iter().find_map(|output| match output {
+        Output::Open { join, .. } => join.resume,
+        _ => None,
+    });
+    let resume = resume.unwrap();
+    assert_eq!((resume.epoch, resume.last_sequence), (2, 4));
+}
