@@ -239,8 +239,6 @@ impl Driver {
         self.streams.clear();
         self.shared.over.cancel();
         self.delivery.deliver().await;
-        // The ends of the filtered streams.
-        lock(&self.shared.filters).clear();
     }
 
     /// Does what the machine wants done; false when nothing follows.
@@ -299,6 +297,23 @@ impl Driver {
             Came::Response(response) => machine.received(stream, response, now),
             Came::Ended(end) => machine.ended(stream, end, now),
         });
+    }
+}
+
+/// However it ends, and be it that the runtime shuts down: nobody is left
+/// waiting for it.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.drive(|machine, _| machine.abandon());
+        self.shared.over.cancel();
+        while let Some(output) = self.shared.drive(|machine, _| machine.output()) {
+            if let Output::Outcome(ticket, outcome) = output {
+                // Nobody need wait for it.
+                let _ = ticket.send(outcome);
+            }
+        }
+        // The ends of the filtered streams.
+        lock(&self.shared.filters).clear();
     }
 }
 

@@ -125,7 +125,7 @@ impl Future for Outcome {
     type Output = Result<Accepted, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Nobody is left to tell only when the runtime shuts down.
+        // Whoever would tell it is never gone before it is told.
         Pin::new(&mut self.0).poll(context).map(|told| told.unwrap_or(Err(SendError::Unknown)))
     }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod alive;
 mod bad_input;
+mod client;
 mod command;
 mod discovery;
 mod document;

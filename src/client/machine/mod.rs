@@ -242,6 +242,11 @@ impl<T> Machine<T> {
         }
     }
 
+    /// Nobody drives it any more: nothing is sent, and no outcome comes.
+    pub(super) fn abandon(&mut self) {
+        self.end(Over::Left, ClientAction::Stop);
+    }
+
     /// Whether it is on its way out.
     pub(super) fn leaves(&self) -> bool {
         self.leaving != Leaving::No

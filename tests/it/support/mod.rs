@@ -8,6 +8,7 @@ mod join;
 mod member;
 mod process;
 mod raw;
+mod relay;
 mod server;
 mod stuck;
 
@@ -18,6 +19,7 @@ pub(crate) use join::JoinBuilder;
 pub(crate) use member::{End, Member};
 pub(crate) use process::Process;
 pub(crate) use raw::{Raw, RawStream, framed, prefixed};
+pub(crate) use relay::Relay;
 pub(crate) use server::{TestServer, http_get};
 pub(crate) use stuck::Stuck;
 
