@@ -85,7 +85,11 @@ impl Client {
         match joined.await {
             Ok(Ok(())) => Ok((session, Events { events: received, shared })),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(ConnectError::Token("the callback for tokens panicked".to_owned())),
+            // Its connector panicked, or its runtime shuts down.
+            Err(_) => Err(ConnectError::Unreachable {
+                endpoint: self.endpoints.join(", "),
+                why: "the task that was to connect is gone".to_owned(),
+            }),
         }
     }
 }

@@ -58,6 +58,11 @@ pub(super) struct Settings {
     pub(super) seed: Option<u64>,
 }
 
+/// What the server says of a stream whose connection was resumed on another.
+const TAKEN_OVER: &str = "CONNECTION_TAKEN_OVER";
+/// What the server says when it shuts down: another may take its members.
+const GOING_AWAY: &str = "GOING_AWAY";
+
 /// Names a stream.
 pub(super) type StreamId = u64;
 
@@ -210,7 +215,10 @@ impl<T> Machine<T> {
                 return Err((ticket, SendError::Disconnected));
             }
         }
-        self.sends.push(wanted, ticket)?;
+        // What needn't wait is not held to what may.
+        let at_once =
+            self.sending().is_some() && !self.sends.is_waiting() && self.ready_at().is_some_and(|at| at <= now);
+        self.sends.push(wanted, ticket, at_once)?;
         self.flush(now);
         Ok(())
     }
@@ -273,8 +281,7 @@ impl<T> Machine<T> {
 
     /// When to [`wake`](Self::wake) it at the latest.
     pub(super) fn wake_at(&self) -> Option<Duration> {
-        let sends = self.live.as_ref().is_some_and(|live| live.closing.is_none()) && self.sends.is_waiting();
-        let may_send = sends.then(|| self.ready_at()).flatten();
+        let may_send = self.sending().filter(|_| self.sends.is_waiting()).and_then(|_| self.ready_at());
         let renew = self.renew_at.filter(|_| self.live.is_some() && self.opening.is_none() && self.open_at.is_none());
         let opening = self.opening.as_ref().map(|opening| opening.deadline);
         [self.open_at, opening, self.silent_at(), renew, may_send].into_iter().flatten().min()
@@ -322,15 +329,15 @@ impl<T> Machine<T> {
         (self.sends.unresolved() < self.max_unresolved).then(|| self.pace.ready_at(self.sends.unresolved())).flatten()
     }
 
+    /// The stream that frames can be sent on. One that is being closed takes
+    /// nothing: what is sent now goes on the next.
+    fn sending(&self) -> Option<StreamId> {
+        self.live.as_ref().filter(|live| live.closing.is_none() && !live.leave_sent).map(|live| live.stream)
+    }
+
     /// Sends what may be sent.
     fn flush(&mut self, now: Duration) {
-        let Some(live) = &mut self.live else { return };
-        let stream = live.stream;
-        // A stream that is being closed takes nothing: what is sent now goes on
-        // the next.
-        if live.closing.is_some() || live.leave_sent {
-            return;
-        }
+        let Some(stream) = self.sending() else { return };
         for frame in self.sends.again() {
             self.outputs.push_back(Output::Frame(stream, frame));
         }
@@ -360,7 +367,7 @@ impl<T> Machine<T> {
         }
         // A stream opened after it took it over, and that it is in is still on
         // its way: nothing is lost unless it fails.
-        let by_own = reason(live.closing.as_ref(), &end) == "CONNECTION_TAKEN_OVER" && self.streams > live.stream;
+        let by_own = reason(live.closing.as_ref(), &end) == TAKEN_OVER && self.streams > live.stream;
         if by_own && self.opening.is_some() {
             return;
         }
@@ -377,6 +384,9 @@ impl<T> Machine<T> {
                     self.attempts = attempts(&self.settings);
                 }
                 self.renew_token |= renew_token;
+                if live.closing.as_ref().is_some_and(|closing| closing.reason == GOING_AWAY) {
+                    self.next_endpoint();
+                }
                 self.reconnecting(why(live.closing, &end), now);
                 // A stream that was about to take over is as good as any.
                 if self.opening.is_none() {
@@ -393,6 +403,10 @@ impl<T> Machine<T> {
             self.outputs.push_back(Output::Outcome(ticket, Err(SendError::Disconnected)));
         }
         self.outputs.push_back(Output::Event(Event::Reconnecting { why }));
+    }
+
+    fn next_endpoint(&mut self) {
+        self.endpoint = (self.endpoint + 1) % self.settings.endpoints.len();
     }
 
     /// Tries again after a pause.

@@ -13,6 +13,8 @@ use super::{
 pub(super) struct Opening {
     pub(super) stream: StreamId,
     pub(super) deadline: Duration,
+    /// Whether another token was asked for.
+    renewed: bool,
     /// Waiting for the rest of its snapshot.
     joined: Option<proto::Joined>,
     closing: Option<proto::Closing>,
@@ -25,8 +27,14 @@ impl<T> Machine<T> {
         self.renew_at = None;
         self.streams += 1;
         let stream = self.streams;
-        self.opening =
-            Some(Opening { stream, deadline: now + self.settings.connect_timeout, joined: None, closing: None });
+        let renew_token = std::mem::take(&mut self.renew_token);
+        self.opening = Some(Opening {
+            stream,
+            deadline: now + self.settings.connect_timeout,
+            renewed: renew_token,
+            joined: None,
+            closing: None,
+        });
         let resume = self.identity.as_ref().map(|identity| proto::Resume {
             connection_id: identity.connection.connection_id.clone(),
             resume_token: identity.resume_token.clone(),
@@ -35,7 +43,7 @@ impl<T> Machine<T> {
             last_result_send_id: identity.last_result,
         });
         let join = Box::new(proto::Join { resume, ..self.settings.join.clone() });
-        let (endpoint, renew_token) = (self.endpoint, self.renew_token);
+        let endpoint = self.endpoint;
         self.outputs.push_back(Output::Open { stream, endpoint, join, renew_token });
     }
 
@@ -80,7 +88,6 @@ impl<T> Machine<T> {
             closing: opening.closing,
             leave_sent: false,
         });
-        self.renew_token = false;
         self.adopt_limits(joined.limits.as_ref());
 
         let outcome = joined.outcome();
@@ -169,9 +176,12 @@ impl<T> Machine<T> {
     pub(super) fn fail(&mut self, end: End, now: Duration) {
         let Some(opening) = self.opening.take() else { return };
         self.outputs.push_back(Output::Close(opening.stream));
-        let verdict = self.judge(opening.closing.as_ref(), &end, self.renew_token);
+        let verdict = self.judge(opening.closing.as_ref(), &end, opening.renewed);
         let tried = self.endpoint;
-        self.endpoint = (self.endpoint + 1) % self.settings.endpoints.len();
+        self.next_endpoint();
+        // The token that was asked for may never have come.
+        let unanswered = matches!(end, End::Silent | End::Failed(ConnectError::Token(_)));
+        self.renew_token |= opening.renewed && unanswered;
         if self.identity.is_none() {
             return self.first_failed(&verdict, end, tried, now);
         }

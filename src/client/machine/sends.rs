@@ -73,9 +73,11 @@ impl<T> Sends<T> {
         Self { waiting: VecDeque::new(), waiting_bytes: 0, unresolved: VecDeque::new(), last_id: 0, limits }
     }
 
-    pub(super) fn push(&mut self, wanted: Wanted, ticket: T) -> Result<(), (T, SendError)> {
+    /// Puts one at the end; `at_once` when it is sent in the same breath.
+    pub(super) fn push(&mut self, wanted: Wanted, ticket: T, at_once: bool) -> Result<(), (T, SendError)> {
         let bytes = wanted.bytes();
-        if self.waiting.len() >= self.limits.0 || self.waiting_bytes + bytes > self.limits.1 {
+        let full = self.waiting.len() >= self.limits.0 || self.waiting_bytes + bytes > self.limits.1;
+        if full && !at_once {
             let full =
                 SendError::QueueFull { sends: self.waiting.len(), bytes: self.waiting_bytes, limits: self.limits };
             return Err((ticket, full));

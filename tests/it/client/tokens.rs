@@ -144,8 +144,10 @@ async fn a_take_over_that_fails_after_it_ended_the_old_stream_is_a_loss() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     new.fail(status(Code::Unavailable, ""));
     assert!(matches!(app.next().await, Event::Reconnecting { why: Lost::Broken(_) }));
-    tokens.give("third", Some(HOUR)).await;
-    fake.stream().await.let_back_in();
+    // The token that was got for it is still good.
+    let opening = fake.opening().await;
+    assert_eq!(opening.authorization, bearer("second"));
+    opening.accept().await.let_back_in();
     assert!(!app.back().await.gap);
 }
 

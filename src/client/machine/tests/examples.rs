@@ -228,6 +228,22 @@ fn the_queue_is_bounded_by_count_and_bytes() {
 }
 
 #[test]
+fn what_can_be_sent_at_once_needs_no_queue() {
+    let mut machine = member(1);
+    machine.send(Wanted::Signal(Signal::new("", "x".repeat(1_000))), "big", at(1)).unwrap();
+    assert_eq!(frames(&outputs(&mut machine)).len(), 1);
+}
+
+#[test]
+fn a_server_that_goes_away_is_not_asked_first() {
+    let mut machine = member(2);
+    machine.received(1, closing("GOING_AWAY", ClientAction::Resume.into(), None), at(2));
+    machine.ended(1, End::Status(broken()), at(2));
+    machine.wake(machine.wake_at().unwrap());
+    assert_eq!(opened(&outputs(&mut machine)), Some((2, 1)));
+}
+
+#[test]
 fn leaving_waits_for_outcomes_and_for_the_way_back() {
     let mut machine = member(1);
     machine.send(Wanted::Signal(Signal::new("", "last words")), "last", at(1)).unwrap();
