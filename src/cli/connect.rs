@@ -10,7 +10,10 @@ use tonic::{
     transport::{Channel, Endpoint, Uri},
 };
 
-use crate::proto::{session_service_client::SessionServiceClient, signaling_service_client::SignalingServiceClient};
+use crate::{
+    client::{Client, ClientBuilder},
+    proto::{session_service_client::SessionServiceClient, signaling_service_client::SignalingServiceClient},
+};
 
 use super::failure::Failure;
 
@@ -68,6 +71,16 @@ impl Interceptor for Bearer {
 type Transport = InterceptedService<Channel, Bearer>;
 
 impl ServerArgs {
+    /// The settings of a client that comes back by itself.
+    pub(super) fn client(&self) -> ClientBuilder {
+        let client = Client::builder().endpoint(self.server.to_string().trim_end_matches('/'));
+        let bearer = self.token.as_ref().and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
+        match bearer {
+            Some(token) => client.token(token),
+            None => client,
+        }
+    }
+
     pub(super) async fn signaling(&self) -> Result<SignalingServiceClient<Transport>, Failure> {
         Ok(SignalingServiceClient::with_interceptor(self.connect().await?, Bearer(self.token.clone())))
     }

@@ -5,6 +5,8 @@ use std::{io, process::ExitCode};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use crate::client::ConnectError;
+
 /// A failed command.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -30,6 +32,18 @@ impl Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self::Refused(explain(&status))
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let hint = match &error {
+            ConnectError::Unreachable { .. } | ConnectError::ConnectionRefused { .. } => {
+                "\n`signalbox` starts a server; --server names another."
+            }
+            _ => "",
+        };
+        Self::Refused(format!("{error}{hint}"))
     }
 }
 

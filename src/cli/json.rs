@@ -3,19 +3,16 @@
 //! Unset is `null` or left out as the proto says; numbers are numbers (the
 //! largest, an epoch, is below 2^53); times are RFC 3339, durations seconds.
 
-use prost_types::{Duration, Timestamp};
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::proto::{self, join_response::Event, send_result::Outcome, watch_sessions_response::Event as Watched};
-
-use super::output;
+use crate::{
+    client::{self, Event, Over, SendError},
+    proto::{self, watch_sessions_response::Event as Watched},
+};
 
 fn time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| at.to_string().into())
-}
-
-fn seconds(duration: Option<Duration>) -> Value {
-    duration.map_or(Value::Null, |duration| output::duration(duration).as_secs_f64().into())
 }
 
 pub(super) fn connection(connection: &proto::Connection) -> Value {
@@ -28,10 +25,6 @@ pub(super) fn connection(connection: &proto::Connection) -> Value {
     })
 }
 
-fn connections(all: &[proto::Connection]) -> Value {
-    all.iter().map(connection).collect()
-}
-
 pub(super) fn session(session: &proto::Session) -> Value {
     json!({
         "session_id": session.session_id,
@@ -42,85 +35,112 @@ pub(super) fn session(session: &proto::Session) -> Value {
     })
 }
 
-/// An event of a `Join` stream. The resume token is a secret and left out.
-pub(super) fn event(event: &Event) -> Value {
-    match event {
-        Event::Joined(joined) => json!({
-            "event": "joined",
-            "outcome": joined.outcome().as_str_name(),
-            "connection": joined.connection.as_ref().map(connection),
-            "connections": connections(&joined.connections),
-            "more_connections": joined.more_connections,
-            "epoch": joined.epoch,
-            "sequence": joined.sequence,
-        }),
-        Event::ConnectionsPage(page) => json!({
-            "event": "connections_page",
-            "connections": connections(&page.connections),
-            "more": page.more,
-        }),
-        Event::Signal(received) => {
-            let signal = received.signal.clone().unwrap_or_default();
-            json!({
-                "event": "signal",
-                "sequence": received.sequence,
-                "from_connection_id": received.from_connection_id,
-                "type": signal.r#type,
-                "data": signal.data,
-                "sent_at": time(received.sent_at),
-            })
-        }
-        Event::SendResult(result) => send_result(result),
-        Event::ConnectionCreated(created) => json!({
-            "event": "connection_created",
-            "sequence": created.sequence,
-            "connection": created.connection.as_ref().map(connection),
-        }),
-        Event::ConnectionDestroyed(destroyed) => json!({
-            "event": "connection_destroyed",
-            "sequence": destroyed.sequence,
-            "connection_id": destroyed.connection_id,
-            "reason": destroyed.reason().as_str_name(),
-        }),
-        Event::ConnectionInterrupted(interrupted) => json!({
-            "event": "connection_interrupted",
-            "sequence": interrupted.sequence,
-            "connection_id": interrupted.connection_id,
-        }),
-        Event::ConnectionRestored(restored) => json!({
-            "event": "connection_restored",
-            "sequence": restored.sequence,
-            "connection_id": restored.connection_id,
-        }),
-        Event::Heartbeat(heartbeat) => json!({ "event": "heartbeat", "sequence": heartbeat.sequence }),
-        Event::Closing(closing) => json!({
-            "event": "closing",
-            "reason": closing.reason,
-            "action": closing.action().as_str_name(),
-            "retry_after": seconds(closing.retry_after),
-        }),
+/// A member's connection, as the API has it.
+pub(super) fn to_wire(connection: &client::Connection) -> proto::Connection {
+    let state = match connection.interrupted {
+        true => proto::ConnectionState::Interrupted,
+        false => proto::ConnectionState::Connected,
+    };
+    proto::Connection {
+        connection_id: connection.connection_id.clone(),
+        created_at: connection.created_at.map(Into::into),
+        data: connection.data.clone(),
+        role: connection.role.into(),
+        state: state.into(),
     }
 }
 
-fn send_result(result: &proto::SendResult) -> Value {
-    match &result.outcome {
-        Some(Outcome::Accepted(accepted)) => json!({
+pub(super) fn member(one: &client::Connection) -> Value {
+    connection(&to_wire(one))
+}
+
+fn members(all: &[client::Connection]) -> Value {
+    all.iter().map(member).collect()
+}
+
+/// An event of a member.
+pub(super) fn member_event(event: &Event) -> Value {
+    match event {
+        Event::Joined { connection, connections, epoch, sequence } => json!({
+            "event": "joined",
+            "connection": member(connection),
+            "connections": members(connections),
+            "epoch": epoch,
+            "sequence": sequence,
+        }),
+        Event::Signal(signal) => json!({
+            "event": "signal",
+            "sequence": signal.sequence,
+            "from_connection_id": signal.from,
+            "type": signal.kind,
+            "data": signal.data,
+            "sent_at": time(signal.sent_at.map(Into::into)),
+        }),
+        Event::ConnectionCreated { sequence, connection } => {
+            json!({ "event": "connection_created", "sequence": sequence, "connection": member(connection) })
+        }
+        Event::ConnectionDestroyed { sequence, connection_id, reason } => json!({
+            "event": "connection_destroyed",
+            "sequence": sequence,
+            "connection_id": connection_id,
+            "reason": reason.as_str_name(),
+        }),
+        Event::ConnectionInterrupted { sequence, connection_id } => {
+            json!({ "event": "connection_interrupted", "sequence": sequence, "connection_id": connection_id })
+        }
+        Event::ConnectionRestored { sequence, connection_id } => {
+            json!({ "event": "connection_restored", "sequence": sequence, "connection_id": connection_id })
+        }
+        Event::Reconnecting { why } => json!({ "event": "reconnecting", "why": why.to_string() }),
+        Event::Reconnected { gap, connection, connections, epoch, sequence } => json!({
+            "event": "reconnected",
+            "gap": gap,
+            "connection": member(connection),
+            "connections": members(connections),
+            "epoch": epoch,
+            "sequence": sequence,
+        }),
+        Event::Disconnected { reason, action } => {
+            let told = match reason {
+                Over::Closed(refusal) => refusal.reason.clone(),
+                Over::Left => "CLIENT_DISCONNECTED".to_owned(),
+                Over::GaveUp(_) => "GAVE_UP".to_owned(),
+            };
+            json!({
+                "event": "disconnected",
+                "reason": told,
+                "message": reason.to_string(),
+                "action": action.as_str_name(),
+            })
+        }
+    }
+}
+
+/// The outcome of a member's send. One that the server didn't decide has no
+/// code and no reason.
+pub(super) fn outcome(send_id: u64, outcome: &Result<client::Accepted, SendError>) -> Value {
+    match outcome {
+        Ok(accepted) => json!({
             "event": "send_result",
-            "send_id": result.send_id,
+            "send_id": send_id,
             "accepted": { "sequence": accepted.sequence, "not_connected_ids": accepted.not_connected_ids },
         }),
-        Some(Outcome::Error(error)) => json!({
+        Err(SendError::Refused(refusal)) => json!({
             "event": "send_result",
-            "send_id": result.send_id,
+            "send_id": send_id,
             "error": {
-                "code": error.code,
-                "reason": error.reason,
-                "message": error.message,
-                "field": error.field,
-                "retry_after": seconds(error.retry_after),
+                "code": refusal.code as i32,
+                "reason": refusal.reason,
+                "message": refusal.message,
+                "field": refusal.field.as_deref().unwrap_or_default(),
+                "retry_after": refusal.retry_after.map(|after| after.as_secs_f64()),
             },
         }),
-        None => json!({ "event": "send_result", "send_id": result.send_id }),
+        Err(error) => json!({
+            "event": "send_result",
+            "send_id": send_id,
+            "error": { "code": null, "reason": null, "message": error.to_string() },
+        }),
     }
 }
 

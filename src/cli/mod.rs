@@ -1,6 +1,6 @@
 //! The commands: the server, and clients of a running one. Layer 5.
 //!
-//! The clients use the generated client only, as anybody's would.
+//! The clients use the public clients only, as anybody would.
 
 mod connect;
 mod disconnect;

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write as _},
 };
 
-use prost_types::{Duration, Timestamp};
+use prost_types::Timestamp;
 
 use crate::clock::{Clock as _, SystemClock};
 
@@ -42,11 +42,6 @@ pub(super) fn time_of_day(at: Option<Timestamp>) -> String {
 /// The first eight characters of a connection's id: enough for people.
 pub(super) fn short(id: &str) -> String {
     harmless(&id.chars().take(8).collect::<String>())
-}
-
-/// A duration from the wire; a negative one is none.
-pub(super) fn duration(wire: Duration) -> std::time::Duration {
-    wire.try_into().unwrap_or_default()
 }
 
 /// The last part of an enum's name on the wire: `DISCONNECT_REASON_NODE_LOST`

@@ -134,10 +134,10 @@ impl fmt::Display for ConnectError {
         match self {
             Self::InvalidEndpoint { endpoint, why } => write!(f, "{endpoint:?} is no endpoint: {why}"),
             Self::Unreachable { endpoint, why } => {
-                write!(f, "can't reach {endpoint}: {why}; check the address and the network")
+                write!(f, "can't connect to {endpoint}: {why}; check the address and the network")
             }
             Self::ConnectionRefused { endpoint } => {
-                write!(f, "{endpoint} refuses connections: is a server running there?")
+                write!(f, "can't connect to {endpoint}: connection refused; is a server running there?")
             }
             Self::NotGrpc { endpoint, why } => write!(
                 f,

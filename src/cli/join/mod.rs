@@ -1,33 +1,32 @@
 //! `signalbox join`: a member that a person, or a pipe, can use.
 
 mod input;
-mod roster;
-mod sends;
 mod show;
 mod terminal;
 
-use std::time::Instant;
+use std::time::Duration;
 
 use clap::Args;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use serde_json::json;
 use tokio::{
     signal::unix::{self, SignalKind, signal},
     sync::mpsc,
 };
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 
-use crate::proto::{
-    Join, JoinRequest, JoinResponse, Leave, Recipients, Signal, join_request::Frame, join_response::Event,
-    send_result::Outcome,
-};
+use crate::client::{Accepted, Connection, Event, Events, JoinOptions, Over, SendError, Session, Signal};
 
 use super::{connect::ServerArgs, failure::Failure, json as as_json, output::harmless};
 
 use input::Input;
-use roster::Roster;
-use sends::{Sends, Wanted};
 use terminal::{Line, Printer};
+
+/// How many lines may be on their way before the next is read. More than the
+/// server's burst, so that its rate is used in full.
+const MOST_SENDS: usize = 256;
+
+/// What may wait to be sent: room for as many lines as are read, of any size.
+const QUEUE: (usize, usize) = (MOST_SENDS, 16 * 1_024 * 1_024);
 
 /// The command's flags.
 #[derive(Args, Clone, Debug)]
@@ -40,6 +39,8 @@ use terminal::{Line, Printer};
     It works in pipes: each line of standard input is sent, in order and no faster than the\n\
     server takes them; at the end of the input it leaves, once every send has its outcome.\n\
     A line that can't be sent is told on standard error, and the exit code is 1.\n\n\
+    When the connection is lost it shows `reconnecting…`, keeps what is typed, and goes on after\n\
+    `reconnected`: nothing is lost, repeated or reordered, unless it says that events were missed.\n\n\
     With --json each event is one object per line, {\"event\": \"signal\", \"sequence\": 2, …}, with\n\
     the names of the API's fields.\n\n\
     Examples:\n  \
@@ -74,36 +75,36 @@ pub(super) struct JoinArgs {
     #[arg(long)]
     stay: bool,
 
+    /// How long to try to get back in after a loss of the connection
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    give_up_after: Duration,
+
     #[command(flatten)]
     server: ServerArgs,
 }
 
 pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
-    let mut client = args.server.signaling().await?;
-    let (requests, sent) = mpsc::unbounded_channel();
-    let join = Join {
-        session_id: args.session.clone(),
-        connection_data: args.data.clone(),
-        signal_types: args.only.clone(),
-        suppress_connection_events: args.suppress_connection_events,
-        suppress_own_signals: args.suppress_own_signals,
-        ..Join::default()
-    };
-    // The receiver is in hand: it can't be gone.
-    let _ = requests.send(JoinRequest { frame: Some(Frame::Join(join)) });
-    let mut events = client.join(UnboundedReceiverStream::new(sent)).await?.into_inner();
+    let client = args.server.client().give_up_after(args.give_up_after).build()?;
+    let options = JoinOptions::new(args.session)
+        .connection_data(args.data)
+        .signal_types(args.only)
+        .suppress_connection_events(args.suppress_connection_events)
+        .suppress_own_signals(args.suppress_own_signals)
+        .queue(QUEUE.0, QUEUE.1);
+    let (session, mut events) = client.join(options).await?;
     // From here on an interrupt leaves, whenever it comes.
     let mut interrupts = signal(SignalKind::interrupt())?;
 
     let (mut lines, printer, restore, person) = terminal::open(args.server.json);
     let mut member = Member {
-        requests,
-        roster: Roster::default(),
-        sends: None,
+        session,
+        me: String::new(),
         kind: args.kind,
         json: args.server.json,
         printer,
         person,
+        sends: FuturesOrdered::new(),
+        last_send: 0,
         said: 0,
         refused: 0,
         leaving: Leaving::No,
@@ -116,13 +117,6 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
     ended
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Whether the command is about to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
@@ -132,19 +126,20 @@ enum Leaving {
     /// Once every send has its outcome.
     WhenSettled,
     Now,
-    /// `leave` is sent.
-    Left,
 }
 
+/// The outcome of the send of a number.
+type Decided = (u64, Result<Accepted, SendError>);
+
 struct Member {
-    requests: mpsc::UnboundedSender<JoinRequest>,
-    roster: Roster,
-    /// None before `joined`.
-    sends: Option<Sends>,
+    session: Session,
+    me: String,
     kind: String,
     json: bool,
     printer: Printer,
     person: bool,
+    sends: FuturesOrdered<BoxFuture<'static, Decided>>,
+    last_send: u64,
     /// How many lines were typed that are to be sent, or look so.
     said: usize,
     /// How many of them were not, for good.
@@ -156,108 +151,86 @@ impl Member {
     /// Sends what is typed and shows what happens, until it is over.
     async fn take_part(
         &mut self,
-        events: &mut Streaming<JoinResponse>,
+        events: &mut Events,
         lines: &mut mpsc::Receiver<Line>,
         interrupts: &mut unix::Signal,
         stay: bool,
     ) -> Result<(), Failure> {
         loop {
-            self.flush();
-            let wait = self.sends.as_ref().and_then(Sends::not_before);
             // Asked once: the printer may catch up between two questions.
             let keeps_up = self.printer.keeps_up();
             tokio::select! {
-                event = events.message(), if keeps_up => match event {
-                    Ok(Some(response)) => {
-                        if let Some(event) = response.event {
-                            self.see(&event)?;
-                        }
+                event = events.next(), if keeps_up => match event {
+                    Some(Event::Disconnected { reason, action }) => {
+                        self.see(&Event::Disconnected { reason: reason.clone(), action })?;
+                        return self.over(&reason).await;
                     }
-                    Ok(None) => return self.left(),
-                    Err(status) => return Err(status.into()),
+                    Some(event) => self.see(&event)?,
+                    // Its last event came before.
+                    None => return self.left(),
                 },
                 () = self.printer.catches_up(), if !keeps_up => {}
+                Some(decided) = self.sends.next(), if !self.sends.is_empty() => self.decided(decided)?,
                 Some(line) = lines.recv(), if self.takes_input() => match line {
                     Line::Text(text) => self.typed(&text)?,
                     Line::End if stay => self.leaving = Leaving::Never,
-                    Line::End | Line::Interrupt => self.leaving = Leaving::WhenSettled,
+                    Line::End | Line::Interrupt => self.leave(),
                     Line::Failed(why) => {
                         self.not_sent(&format!("standard input can't be read: {why}"))?;
-                        self.leaving = Leaving::WhenSettled;
+                        self.leave();
                     }
                 },
-                () = sleep_until(wait) => {}
                 Some(()) = interrupts.recv() => {
-                    if self.leaving == Leaving::Left {
+                    if self.leaving == Leaving::Now {
                         return self.left();
                     }
                     self.leaving = Leaving::Now;
+                    let session = self.session.clone();
+                    tokio::spawn(async move { session.leave_now().await });
                 }
             }
         }
     }
 
     fn takes_input(&self) -> bool {
-        self.leaving == Leaving::No && self.sends.as_ref().is_some_and(Sends::has_room)
+        self.leaving == Leaving::No && self.sends.len() < MOST_SENDS
     }
 
-    fn request(&self, frame: Frame) {
-        // When the stream is over, its end says why.
-        let _ = self.requests.send(JoinRequest { frame: Some(frame) });
-    }
-
-    /// Sends what may go now, and leaves when it is time.
-    fn flush(&mut self) {
-        let now = Instant::now();
-        while let Some(send) = self.sends.as_mut().and_then(|sends| sends.next(now)) {
-            self.request(Frame::Send(send));
-        }
-        let settled = self.sends.as_ref().is_some_and(Sends::is_settled);
-        match self.leaving {
-            Leaving::Now => {}
-            Leaving::WhenSettled if settled => {}
-            _ => return,
-        }
-        self.request(Frame::Leave(Leave {}));
-        self.leaving = Leaving::Left;
+    fn leave(&mut self) {
+        self.leaving = Leaving::WhenSettled;
+        let session = self.session.clone();
+        // Events go on meanwhile.
+        tokio::spawn(async move { session.leave().await });
     }
 
     fn see(&mut self, event: &Event) -> Result<(), Failure> {
-        let mut goes_again = false;
-        match event {
-            Event::Joined(joined) => {
-                let limits = joined.limits.unwrap_or_default();
-                let rate_limited = limits.signals_per_second != 0;
-                self.sends = Some(Sends::new(!self.person, limits.max_unresolved_sends, rate_limited));
-            }
-            Event::SendResult(result) => {
-                let now = Instant::now();
-                goes_again = self.sends.as_mut().is_some_and(|sends| sends.resolve(result, now));
-            }
-            _ => {}
+        if let Event::Joined { connection, .. } | Event::Reconnected { connection, .. } = event {
+            self.me.clone_from(&connection.connection_id);
         }
         if self.json {
-            self.printer.line(&as_json::event(event).to_string())?;
-        } else if let Some(line) = show::event(event, &self.roster) {
+            self.printer.line(&as_json::member_event(event).to_string())?;
+        } else if let Some(line) = show::event(event, &self.me) {
             self.printer.line(&line)?;
         }
-        if let Event::SendResult(result) = event
-            && !goes_again
-        {
-            self.refused += usize::from(matches!(result.outcome, Some(Outcome::Error(_))));
-            if let Some(text) = show::send_result(result) {
-                self.note(&text)?;
-            }
-        }
-        self.roster.apply(event);
         Ok(())
+    }
+
+    fn decided(&mut self, (send, outcome): Decided) -> Result<(), Failure> {
+        self.refused += usize::from(outcome.is_err());
+        if self.json {
+            self.printer.line(&as_json::outcome(send, &outcome).to_string())?;
+        }
+        match show::outcome(&outcome) {
+            Some(text) => self.note(&text),
+            None => Ok(()),
+        }
     }
 
     fn typed(&mut self, line: &str) -> Result<(), Failure> {
         match input::parse(line) {
-            Input::Say(text) => self.send(text, None),
-            Input::To(beginning, text) => match self.roster.resolve(&beginning) {
-                Ok(id) => self.send(text, Some(Recipients { connection_ids: vec![id] })),
+            Input::Say(text) => self.send(Signal::new(self.kind.as_str(), text)),
+            Input::To(beginning, text) => match resolve(&self.session.connections(), &beginning) {
+                Ok(id) => self.send(Signal::new(self.kind.as_str(), text).to([id])),
                 Err(count) => self.not_sent(&format!("{count} ids begin with {beginning}: type more of it"))?,
             },
             Input::Type(kind) => {
@@ -268,15 +241,15 @@ impl Member {
                 })?;
             }
             Input::Who if self.json => {
-                let all: Vec<_> = self.roster.connections().iter().map(as_json::connection).collect();
+                let all: Vec<_> = self.session.connections().iter().map(as_json::member).collect();
                 self.printer.line(&json!({ "event": "who", "connections": all }).to_string())?;
             }
             Input::Who => {
-                for line in show::who(&self.roster) {
+                for line in show::who(&self.session.connections(), &self.me) {
                     self.printer.line(&line)?;
                 }
             }
-            Input::Quit => self.leaving = Leaving::WhenSettled,
+            Input::Quit => self.leave(),
             Input::Help => {
                 for line in input::HELP.lines() {
                     if self.person { self.tell(&format!("  {line}"))? } else { self.note(line)? }
@@ -288,12 +261,11 @@ impl Member {
         Ok(())
     }
 
-    fn send(&mut self, data: String, to: Option<Recipients>) {
-        let signal = Signal { r#type: self.kind.clone(), data };
+    fn send(&mut self, signal: Signal) {
         self.said += 1;
-        if let Some(sends) = &mut self.sends {
-            sends.push(Wanted { signal, to });
-        }
+        self.last_send += 1;
+        let send = self.last_send;
+        self.sends.push_back(self.session.signal(signal).map(move |outcome| (send, outcome)).boxed());
     }
 
     /// A line that makes no signal.
@@ -301,6 +273,17 @@ impl Member {
         self.said += 1;
         self.refused += 1;
         self.note(why)
+    }
+
+    /// It is out of the session: every send is decided.
+    async fn over(&mut self, reason: &Over) -> Result<(), Failure> {
+        while let Some(decided) = self.sends.next().await {
+            self.decided(decided)?;
+        }
+        match reason {
+            Over::Left => self.left(),
+            reason => Err(Failure::Refused(reason.to_string())),
+        }
     }
 
     /// How the command ends. A person saw what was refused and went on; a
@@ -324,5 +307,36 @@ impl Member {
             return Ok(());
         }
         Ok(self.printer.line(&format!("! {text}"))?)
+    }
+}
+
+/// The whole id that begins so. What begins none may still be one that isn't
+/// known here, and goes as it is.
+///
+/// # Errors
+/// How many it could be, when that is more than one.
+fn resolve(connections: &[Connection], beginning: &str) -> Result<String, usize> {
+    let mut found = connections.iter().filter(|connection| connection.connection_id.starts_with(beginning));
+    match (found.next(), found.count()) {
+        (None, _) => Ok(beginning.to_owned()),
+        (Some(only), 0) => Ok(only.connection_id.clone()),
+        (Some(_), others) => Err(others + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto;
+
+    #[test]
+    fn the_beginning_of_an_id_names_one() {
+        let connections = ["abc1", "abd2"].map(|id| {
+            let wire = proto::Connection { connection_id: id.to_owned(), ..proto::Connection::default() };
+            Connection::from(wire)
+        });
+        assert_eq!(resolve(&connections, "abc"), Ok("abc1".to_owned()));
+        assert_eq!(resolve(&connections, "ab"), Err(2));
+        assert_eq!(resolve(&connections, "x"), Ok("x".to_owned()));
     }
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod joining;
+mod reconnecting;
 mod serving;
 mod terminal;
 mod usage;
@@ -32,8 +33,13 @@ fn signalbox(arguments: &[&str]) -> Command {
 
 /// A command that talks to this server.
 fn client(server: &TestServer, arguments: &[&str]) -> Command {
+    client_at(&format!("http://{}", server.address()), arguments)
+}
+
+/// A command that talks to whoever is there.
+fn client_at(endpoint: &str, arguments: &[&str]) -> Command {
     let mut command = signalbox(arguments);
-    command.arg("--server").arg(format!("http://{}", server.address()));
+    command.args(["--server", endpoint]);
     command
 }
 

@@ -176,7 +176,7 @@ async fn a_stream_that_the_server_ends_gives_the_terminal_back_and_says_why() {
     let proto::Connection { connection_id, .. } = onlooker.find("an arrival", came).await;
     let sent = onlooker.disconnect(&connection_id);
     onlooker.accepted(sent).await;
-    terminal.shows("the server ends this stream: FORCE_DISCONNECTED").await;
+    terminal.shows("disconnected: ABORTED / FORCE_DISCONNECTED").await;
     // Below what was being typed, where the next prompt of the shell goes.
     terminal.shows("\nsignalbox: ABORTED / FORCE_DISCONNECTED").await;
     assert_eq!(terminal.ended().await, 1);
