@@ -9,6 +9,7 @@ mod discovery;
 mod document;
 mod drain;
 mod engine_contract;
+mod examples;
 mod full;
 mod joining;
 mod layering;
