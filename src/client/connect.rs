@@ -1,7 +1,7 @@
 //! Streams to a server: gRPC over plain-text HTTP/2, or what a test puts in
 //! its place.
 
-use std::{error::Error as _, io, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use tokio::sync::mpsc;
@@ -9,16 +9,16 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint, Uri},
+    transport::Uri,
 };
 use tonic_types::StatusExt as _;
 
 use crate::proto::{JoinRequest, JoinResponse, signaling_service_client::SignalingServiceClient};
 
-use super::{ConnectError, Refusal};
-
-/// HTTP/2 pings find a dead server even where no heartbeats are asked for.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+use super::{
+    ConnectError, Refusal,
+    transport::{connect, deepest},
+};
 
 /// What a client sends on one stream; its end is a half-close.
 pub type Requests = mpsc::UnboundedReceiver<JoinRequest>;
@@ -68,8 +68,11 @@ impl Connector for Network {
                 request.metadata_mut().insert("authorization", value);
             }
             let responses = SignalingServiceClient::new(channel).join(request).await;
-            let responses = responses.map_err(|status| failed(&endpoint, &status))?.into_inner();
-            Ok(responses.map(|response| response.map_err(|status| refusal(&status))).boxed())
+            let mut responses = responses.map_err(|status| failed(&endpoint, &status))?.into_inner();
+            // What is no server of ours may show only after the headers.
+            let first = responses.message().await.map_err(|status| failed(&endpoint, &status))?;
+            let rest = responses.map(|response| response.map_err(|status| refusal(&status)));
+            Ok(futures_util::stream::iter(first.map(Ok)).chain(rest).boxed())
         })
     }
 }
@@ -79,6 +82,11 @@ pub(super) fn parse(endpoint: &str) -> Result<String, ConnectError> {
     let wrong = |why: &str| Err(ConnectError::InvalidEndpoint { endpoint: endpoint.to_owned(), why: why.to_owned() });
     let full = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
     let Ok(uri) = full.parse::<Uri>() else { return wrong("not a URL, as http://127.0.0.1:50051") };
+    let port = uri.authority().map(|authority| authority.as_str()).and_then(|authority| authority.rsplit_once(':'));
+    // `[::1]` has colons and no port.
+    if port.is_some_and(|(_, port)| !port.ends_with(']')) && uri.port_u16().is_none() {
+        return wrong("a port is a number from 0 to 65535, as in http://127.0.0.1:50051");
+    }
     match uri.scheme_str() {
         _ if uri.host().is_none_or(str::is_empty) => wrong("not a URL, as http://127.0.0.1:50051"),
         Some("http") => Ok(full),
@@ -87,69 +95,26 @@ pub(super) fn parse(endpoint: &str) -> Result<String, ConnectError> {
     }
 }
 
-/// Connects.
-pub(super) async fn connect(endpoint: &str, timeout: Duration) -> Result<Channel, ConnectError> {
-    let invalid = |why: String| ConnectError::InvalidEndpoint { endpoint: endpoint.to_owned(), why };
-    let connecting = Endpoint::from_shared(endpoint.to_owned())
-        .map_err(|error| invalid(error.to_string()))?
-        .connect_timeout(timeout)
-        .http2_keep_alive_interval(KEEPALIVE.0)
-        .keep_alive_timeout(KEEPALIVE.1)
-        .tcp_nodelay(true);
-    connecting.connect().await.map_err(|error| unreached(endpoint, &error, timeout))
-}
-
-/// Why there is no transport.
-fn unreached(endpoint: &str, error: &tonic::transport::Error, timeout: Duration) -> ConnectError {
-    let endpoint = endpoint.to_owned();
-    if let Some(io) = cause::<io::Error>(error) {
-        return match io.kind() {
-            io::ErrorKind::ConnectionRefused => ConnectError::ConnectionRefused { endpoint },
-            io::ErrorKind::TimedOut => ConnectError::TimedOut { endpoint, after: timeout },
-            _ => ConnectError::Unreachable { endpoint, why: io.to_string() },
-        };
-    }
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(deeper) = deepest.source() {
-        deepest = deeper;
-    }
-    let why = deepest.to_string();
-    // The time-out's type is no public one.
-    if why.contains("deadline") || why.contains("timed out") {
-        ConnectError::TimedOut { endpoint, after: timeout }
-    } else {
-        ConnectError::Unreachable { endpoint, why }
-    }
-}
-
-/// Why there is no stream on a transport that stands.
+/// Why a call on a connection that stood has no answer of the service's.
 pub(super) fn failed(endpoint: &str, status: &Status) -> ConnectError {
+    let endpoint = endpoint.to_owned();
     let told = refusal(status);
     if !told.reason.is_empty() {
         return ConnectError::Rejected(told);
     }
-    let not_grpc = |why: String| ConnectError::NotGrpc { endpoint: endpoint.to_owned(), why };
-    if let Some(h2) = status.source().and_then(|source| cause_of::<h2::Error>(source)) {
-        // What a peer that speaks HTTP/1, or anything else, says is no HTTP/2.
-        if h2.get_io().is_none() && !h2.is_remote() {
-            return not_grpc(format!("what it says is no HTTP/2: {h2}"));
-        }
+    // What the peer sends has no source, what happens to the connection has.
+    if let Some(source) = status.source() {
+        return ConnectError::Lost { endpoint, why: deepest(source).to_string() };
     }
-    match status.code() {
-        Code::Unimplemented => not_grpc(status.message().to_owned()),
-        _ if status.message().contains("content-type") => not_grpc(status.message().to_owned()),
+    // An answer that is none of gRPC's is known by tonic's words only.
+    let message = &told.message;
+    let foreign = message.starts_with("grpc-status header missing") || message.starts_with("protocol error");
+    match told.code {
+        Code::Unimplemented => ConnectError::NotGrpc { endpoint, why: told.to_string() },
+        // 502, 503, 504: a proxy whose server is away.
+        Code::Unavailable => ConnectError::Rejected(told),
+        _ if foreign => ConnectError::NotGrpc { endpoint, why: told.message },
         _ => ConnectError::Rejected(told),
-    }
-}
-
-fn cause<T: std::error::Error + 'static>(error: &tonic::transport::Error) -> Option<&T> {
-    error.source().and_then(cause_of)
-}
-
-fn cause_of<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
-    match error.downcast_ref() {
-        Some(found) => Some(found),
-        None => error.source().and_then(cause_of),
     }
 }
 

@@ -108,7 +108,8 @@ pub enum ConnectError {
         endpoint: String,
     },
     /// Something answers, but not gRPC over plain-text HTTP/2, or without this
-    /// service: it is the wrong port, or a proxy that doesn't pass HTTP/2 on.
+    /// service, or it hangs up at once: it is the wrong port, or a proxy that
+    /// doesn't pass HTTP/2 on or has no server behind it.
     NotGrpc {
         /// Where.
         endpoint: String,
@@ -122,6 +123,13 @@ pub enum ConnectError {
         endpoint: String,
         /// How long it had.
         after: Duration,
+    },
+    /// The connection broke before an answer came: try again.
+    Lost {
+        /// To where.
+        endpoint: String,
+        /// What broke it.
+        why: String,
     },
     /// The server refuses: the reason says what to do.
     Rejected(Refusal),
@@ -146,6 +154,9 @@ impl fmt::Display for ConnectError {
             ),
             Self::TimedOut { endpoint, after } => {
                 write!(f, "{endpoint} said nothing for {after:?}; try again later, or another endpoint")
+            }
+            Self::Lost { endpoint, why } => {
+                write!(f, "the connection to {endpoint} was lost before an answer came: {why}; try again")
             }
             Self::Rejected(refusal) => write!(f, "{refusal}"),
             Self::Token(why) => write!(f, "no token: {why}"),

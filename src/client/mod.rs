@@ -33,6 +33,7 @@ mod options;
 mod roster;
 mod session;
 mod token;
+mod transport;
 
 pub use builder::{Client, ClientBuilder};
 pub use connect::{Connector, Requests, Responses};
