@@ -18,6 +18,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// How long to try to get back in, unless told otherwise.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+/// How long to try to make a backend's call: whoever waits for it won't for
+/// long.
+const CALLS_GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Where the servers are, and how to get to them. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +30,7 @@ pub struct Client {
     pub(super) connect_timeout: Duration,
     pub(super) back_off: (Duration, Duration),
     pub(super) give_up_after: Duration,
+    pub(super) calls_give_up_after: Duration,
     connector: SharedConnector,
 }
 
@@ -48,7 +52,7 @@ impl Client {
             tokens: TokenSource::None,
             connect_timeout: CONNECT_TIMEOUT,
             back_off: BACK_OFF,
-            give_up_after: GIVE_UP_AFTER,
+            give_up_after: None,
             connector: None,
         }
     }
@@ -107,7 +111,7 @@ pub struct ClientBuilder {
     tokens: TokenSource,
     connect_timeout: Duration,
     back_off: (Duration, Duration),
-    give_up_after: Duration,
+    give_up_after: Option<Duration>,
     connector: Option<SharedConnector>,
 }
 
@@ -143,8 +147,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one attempt may take, until it is in: 10 s unless told
-    /// otherwise.
+    /// How long one attempt may take, until it is in or a backend's call is
+    /// answered: 10 s unless told otherwise.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -158,14 +162,15 @@ impl ClientBuilder {
         self
     }
 
-    /// How long to try to get back in before giving up: 5 minutes unless told
-    /// otherwise.
+    /// How long to try before giving up: unless told otherwise 5 minutes to get
+    /// back in, and 30 s for a [backend's call](super::ServerClient). With
+    /// zero a call is made at most once at each endpoint.
     pub fn give_up_after(mut self, after: Duration) -> Self {
-        self.give_up_after = after;
+        self.give_up_after = Some(after);
         self
     }
 
-    /// Opens streams in place of the network. For tests.
+    /// Opens members' streams in place of the network. For tests.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.connector = Some(Arc::new(connector));
         self
@@ -187,7 +192,8 @@ impl ClientBuilder {
             tokens: self.tokens,
             connect_timeout: self.connect_timeout,
             back_off: self.back_off,
-            give_up_after: self.give_up_after,
+            give_up_after: self.give_up_after.unwrap_or(GIVE_UP_AFTER),
+            calls_give_up_after: self.give_up_after.unwrap_or(CALLS_GIVE_UP_AFTER),
             connector: self.connector.unwrap_or_else(|| Arc::new(network)),
         })
     }

@@ -166,6 +166,46 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
+/// Why a backend's call did not do what it was to do, or isn't known to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Refused, by the server or before it was sent: nothing happened, and the
+    /// reason says what to do.
+    Refused(Refusal),
+    /// No server answered, and nothing happened: what the last one tried met.
+    Connect(ConnectError),
+    /// The call was on its way to a server, and no answer of its came: it may
+    /// have been carried out, or not. Made again it does no harm: a
+    /// disconnection as it is, a signal with the idempotency key that it had.
+    Unknown {
+        /// What the last attempt met.
+        last: ConnectError,
+    },
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "{refusal}"),
+            Self::Connect(error) => write!(f, "{error}"),
+            Self::Unknown { last } => write!(
+                f,
+                "it may have happened or not, no answer came ({last}): repeat it, a signal with the same idempotency \
+                 key"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+impl From<domain::Refusal> for CallError {
+    fn from(refusal: domain::Refusal) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
 /// Why a send was not accepted, or isn't known to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

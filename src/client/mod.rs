@@ -23,6 +23,7 @@
 //! server's log no longer reaches back or the connection is gone, the
 //! application is told by `Reconnected { gap: true, .. }`.
 
+mod backend;
 mod builder;
 mod connect;
 mod driver;
@@ -35,9 +36,10 @@ mod session;
 mod token;
 mod transport;
 
+pub use backend::{Listing, Sent, ServerClient, ServerSend, SessionInfo, Watch, WatchEvent};
 pub use builder::{Client, ClientBuilder};
 pub use connect::{Connector, Requests, Responses};
-pub use error::{ConnectError, Refusal, SendError};
+pub use error::{CallError, ConnectError, Refusal, SendError};
 pub use event::{Action, Connection, DisconnectReason, Event, Lost, Over, Received, Role};
 pub use options::{Accepted, JoinOptions, Signal};
 pub use session::{Events, Outcome, Session, Signals};

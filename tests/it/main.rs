@@ -2,12 +2,14 @@
 
 mod admin;
 mod alive;
+mod backend;
 mod bad_input;
 mod client;
 mod command;
 mod discovery;
 mod document;
 mod drain;
+mod endpoints;
 mod engine_contract;
 mod examples;
 mod full;

@@ -6,6 +6,7 @@
 mod expect;
 mod join;
 mod member;
+mod peers;
 mod process;
 mod raw;
 mod relay;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(crate) use expect::{Wrong, reason_of, retry_of};
 pub(crate) use join::JoinBuilder;
 pub(crate) use member::{End, Member};
+pub(crate) use peers::{Lossy, Peer};
 pub(crate) use process::Process;
 pub(crate) use raw::{Raw, RawStream, framed, prefixed};
 pub(crate) use relay::Relay;
