@@ -11,7 +11,7 @@ use tonic::{
 };
 
 use crate::{
-    client::{Client, ClientBuilder},
+    client::{Client, ClientBuilder, ServerClient},
     proto::{session_service_client::SessionServiceClient, signaling_service_client::SignalingServiceClient},
 };
 
@@ -68,6 +68,9 @@ impl Interceptor for Bearer {
     }
 }
 
+/// How long a command tries again what may help: somebody waits for it.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+
 type Transport = InterceptedService<Channel, Bearer>;
 
 impl ServerArgs {
@@ -79,6 +82,11 @@ impl ServerArgs {
             Some(token) => client.token(token),
             None => client,
         }
+    }
+
+    /// A backend's side of the server.
+    pub(super) fn backend(&self) -> Result<ServerClient, Failure> {
+        Ok(self.client().connect_timeout(CONNECT_TIMEOUT).give_up_after(GIVE_UP_AFTER).build()?.server())
     }
 
     pub(super) async fn signaling(&self) -> Result<SignalingServiceClient<Transport>, Failure> {

@@ -3,8 +3,6 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::proto::DisconnectConnectionRequest;
-
 use super::{connect::ServerArgs, failure::Failure, output};
 
 /// The command's flags.
@@ -21,8 +19,7 @@ pub(super) struct DisconnectArgs {
 }
 
 pub(super) async fn run(args: DisconnectArgs) -> Result<(), Failure> {
-    let request = DisconnectConnectionRequest { session_id: args.session, connection_id: args.connection_id.clone() };
-    args.server.sessions().await?.disconnect_connection(request).await?;
+    args.server.backend()?.disconnect_connection(args.session, &args.connection_id).await?;
     let line = if args.server.json {
         json!({ "disconnected": args.connection_id }).to_string()
     } else {

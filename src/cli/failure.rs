@@ -5,7 +5,7 @@ use std::{io, process::ExitCode};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use crate::client::ConnectError;
+use crate::client::{CallError, ConnectError};
 
 /// A failed command.
 #[derive(Debug)]
@@ -32,6 +32,15 @@ impl Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self::Refused(explain(&status))
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Connect(error) => error.into(),
+            error => Self::Refused(error.to_string()),
+        }
     }
 }
 

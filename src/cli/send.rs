@@ -5,7 +5,7 @@ use std::io::Read as _;
 use clap::Args;
 use serde_json::json;
 
-use crate::proto::{Recipients, SendFromServerRequest, Signal};
+use crate::client::Signal;
 
 use super::{connect::ServerArgs, failure::Failure, output};
 
@@ -48,13 +48,12 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
             trimmed.map(str::to_owned).unwrap_or(data)
         }
     };
-    let request = SendFromServerRequest {
-        session_id: args.session,
-        signal: Some(Signal { r#type: args.kind, data }),
-        to: (!args.to.is_empty()).then_some(Recipients { connection_ids: args.to }),
-        idempotency_key: args.idempotency_key,
-    };
-    let sent = args.server.signaling().await?.send_from_server(request).await?.into_inner();
+    let mut signal = Signal::new(args.kind, data);
+    if !args.to.is_empty() {
+        signal = signal.to(args.to);
+    }
+    let send = args.server.backend()?.send_from_server(args.session, signal);
+    let sent = send.idempotency_key(args.idempotency_key).await?;
     if args.server.json {
         let sent = json!({
             "sequence": sent.sequence,

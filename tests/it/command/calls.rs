@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::net::TcpSocket;
 
 use super::{Process, begins_with_a_time, client, json, run, run_with, signalbox};
-use crate::support::{Event, Frame, TestServer, proto, signal, soon};
+use crate::support::{Event, Frame, Peer, TestServer, proto, signal, soon};
 
 #[tokio::test]
 async fn send_takes_its_data_as_an_argument_or_from_its_input() {
@@ -85,6 +85,16 @@ async fn a_server_that_is_not_there_ends_every_command_with_code_1_and_a_clear_s
         let done = run(signalbox(&[arguments, &["--server", &address]].concat())).await;
         done.failed(1, &["can't connect to", &address, "refused", "--server"]);
         assert_eq!(done.out, "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn send_and_disconnect_tell_what_is_there_instead_of_a_server() {
+    let peer = Peer::saying(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    for arguments in [&["send", "demo", "x"][..], &["disconnect", "demo", "x"]] {
+        let done = run(signalbox(&[arguments, &["--server", &peer.endpoint()]].concat())).await;
+        done.failed(1, &[&peer.endpoint(), "HTTP/1.1 400 Bad Request", "is it the right port"]);
+        assert_eq!((done.out.as_str(), done.err.lines().count()), ("", 1), "{done:?}");
     }
 }
 
