@@ -61,3 +61,14 @@ async fn a_call_is_set_up_through_a_dropped_connection() {
         assert!(out.contains(line), "{line:?} is not in {out}");
     }
 }
+
+#[tokio::test]
+async fn the_backend_greets_who_comes() {
+    let server = TestServer::start().await;
+    let mut member = server.join("demo").enter().await;
+    let mut backend = example("backend");
+    backend.args([&format!("http://{}", server.address()), "--once"]);
+    let out = output(backend, "").await;
+    assert_eq!(out, format!("watching http://{}\ndemo: greeted {} (sequence 2)\n", server.address(), member.id()));
+    assert_eq!(member.signal().await.signal, Some(signal("greeting", "welcome to demo")));
+}
