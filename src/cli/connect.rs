@@ -12,7 +12,7 @@ use tonic::{
 
 use crate::{
     client::{Client, ClientBuilder, ServerClient},
-    proto::{session_service_client::SessionServiceClient, signaling_service_client::SignalingServiceClient},
+    proto::session_service_client::SessionServiceClient,
 };
 
 use super::failure::Failure;
@@ -87,10 +87,6 @@ impl ServerArgs {
     /// A backend's side of the server.
     pub(super) fn backend(&self) -> Result<ServerClient, Failure> {
         Ok(self.client().connect_timeout(CONNECT_TIMEOUT).give_up_after(GIVE_UP_AFTER).build()?.server())
-    }
-
-    pub(super) async fn signaling(&self) -> Result<SignalingServiceClient<Transport>, Failure> {
-        Ok(SignalingServiceClient::with_interceptor(self.connect().await?, Bearer(self.token.clone())))
     }
 
     pub(super) async fn sessions(&self) -> Result<SessionServiceClient<Transport>, Failure> {
