@@ -134,7 +134,7 @@ fn good_evidence_has_everything_in_it() {
             counts.resumes,
             counts.gaps,
             counts.accepted,
-            counts.refused,
+            counts.refused.values().sum(),
             counts.not_sent,
             counts.unknown,
             counts.deliveries,

@@ -177,8 +177,8 @@ impl Walk<'_> {
 
     fn compare(&mut self, sequence: u64, view: &View<'_>) {
         let seen = view.members;
-        if let Some(me) = view.me.filter(|me| !seen.contains_key(*me)) {
-            self.differs(sequence, view, format!("{me}, itself, isn't there"));
+        if let Some(me) = view.me.filter(|me| seen.get(*me) != Some(&State::Connected)) {
+            self.differs(sequence, view, format!("itself, {me}, it sees as {:?}", seen.get(me)));
         }
         let mut ids: BTreeSet<String> = self.members.keys().chain(seen.keys()).cloned().collect();
         ids.retain(|id| view.me != Some(id));

@@ -13,23 +13,29 @@ mod violation;
 
 pub(crate) use violation::{Kind, Violation};
 
+use std::{collections::BTreeMap, ops::AddAssign};
+
 use crate::history::{Evidence, Outcome, Record};
 use order::Order;
 use sends::Sends;
 use stretch::Cutter;
 
 /// What a check has looked at. Where it is little, no violation means little.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) clients: usize,
     pub(crate) epochs: usize,
     /// Places of the orders that somebody knows.
     pub(crate) places: usize,
+    /// Streams lost.
+    pub(crate) losses: usize,
     pub(crate) resumes: usize,
     pub(crate) gaps: usize,
+    pub(crate) ends: usize,
     pub(crate) sent: usize,
     pub(crate) accepted: usize,
-    pub(crate) refused: usize,
+    /// By reason.
+    pub(crate) refused: BTreeMap<String, usize>,
     pub(crate) not_sent: usize,
     pub(crate) unknown: usize,
     pub(crate) deliveries: usize,
@@ -89,17 +95,42 @@ fn rest(evidence: &Evidence, stretches: &[stretch::Stretch], violations: &mut Ve
     }
 }
 
+impl AddAssign<&Counts> for Counts {
+    fn add_assign(&mut self, other: &Counts) {
+        self.clients += other.clients;
+        self.epochs += other.epochs;
+        self.places += other.places;
+        self.losses += other.losses;
+        self.resumes += other.resumes;
+        self.gaps += other.gaps;
+        self.ends += other.ends;
+        self.sent += other.sent;
+        self.accepted += other.accepted;
+        for (reason, count) in &other.refused {
+            *self.refused.entry(reason.clone()).or_default() += count;
+        }
+        self.not_sent += other.not_sent;
+        self.unknown += other.unknown;
+        self.deliveries += other.deliveries;
+        self.connection_events += other.connection_events;
+    }
+}
+
 impl Counts {
     fn add(&mut self, record: &Record) {
         match record {
             Record::Sent { .. } => self.sent += 1,
             Record::Decided { outcome: Outcome::Accepted { .. }, .. } => self.accepted += 1,
-            Record::Decided { outcome: Outcome::Refused { .. }, .. } => self.refused += 1,
+            Record::Decided { outcome: Outcome::Refused { reason }, .. } => {
+                *self.refused.entry(reason.clone()).or_default() += 1;
+            }
             Record::Decided { outcome: Outcome::NotSent, .. } => self.not_sent += 1,
             Record::Decided { outcome: Outcome::Unknown, .. } => self.unknown += 1,
             Record::Saw { thing, .. } if thing.tag().is_some() => self.deliveries += 1,
             Record::Saw { .. } => self.connection_events += 1,
-            _ => {}
+            Record::Reconnecting => self.losses += 1,
+            Record::Disconnected { .. } => self.ends += 1,
+            Record::Joined(_) | Record::Reconnected { .. } | Record::AtRest { .. } => {}
         }
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Send<'a> {
     pub(super) tag: &'a str,
     pub(super) to: Option<&'a [String]>,
     pub(super) outcomes: Vec<&'a Outcome>,
+    /// By a call with a key and not on a connection: the key is good for one
+    /// signal in each epoch, and calls that overlap have no order.
+    keyed: bool,
 }
 
 impl Send<'_> {
@@ -39,6 +42,7 @@ impl<'a> Sends<'a> {
         let mut sends = Self::default();
         for (client, history) in histories.iter().enumerate() {
             let name = &history.name;
+            let keyed = !history.records.iter().any(|record| matches!(record, Record::Joined(_)));
             let mut impossible = |tag: &str, what: &str| {
                 let sentence = format!("{name} {what} {tag}");
                 violations.push(Violation::new(Kind::Impossible, sentence).of(client));
@@ -49,7 +53,7 @@ impl<'a> Sends<'a> {
                         if sends.by_tag.insert(tag, sends.list.len()).is_some() {
                             impossible(tag, "sent what had been sent:");
                         }
-                        sends.list.push(Send { client, tag, to: to.as_deref(), outcomes: Vec::new() });
+                        sends.list.push(Send { client, tag, to: to.as_deref(), outcomes: Vec::new(), keyed });
                     }
                     Record::Decided { tag, outcome } => match sends.by_tag.get(tag.as_str()) {
                         Some(&at) if sends.list[at].client == client => sends.list[at].outcomes.push(outcome),
@@ -76,8 +80,10 @@ impl<'a> Sends<'a> {
                 violation.place = place;
                 violations.push(violation);
             };
-            let places = order.places(tag).to_vec();
-            if places.len() > 1 {
+            let mut places = order.places(tag).to_vec();
+            let mut epochs: Vec<_> = places.iter().map(|place| place.epoch).collect();
+            epochs.dedup();
+            if places.len() > if send.keyed { epochs.len() } else { 1 } {
                 let all = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
                 violation(Kind::HappenedTwice, places.last().copied(), format!("is at {all}"));
             }
@@ -98,6 +104,7 @@ impl<'a> Sends<'a> {
                         continue;
                     }
                     let told = epoch.map(|epoch| Place::new(epoch, *sequence));
+                    places.retain(|place| !send.keyed || epoch.is_none_or(|epoch| epoch == place.epoch));
                     match (places.first(), told) {
                         (Some(is), _) => {
                             let what = format!("was accepted as {sequence} in epoch {epoch:?}, and is at {is}");
@@ -128,7 +135,11 @@ impl<'a> Sends<'a> {
     pub(super) fn own_order(&self, order: &Order, violations: &mut Vec<Violation>, names: &[&str]) {
         let mut newest: BTreeMap<(usize, u64), (u64, &str)> = BTreeMap::new();
         for send in &self.list {
-            for place in order.places(send.tag) {
+            let decided = |place: &&Place| match send.outcomes[..] {
+                [Outcome::Accepted { sequence, .. }] => place.sequence == *sequence,
+                _ => !send.keyed,
+            };
+            for place in order.places(send.tag).iter().filter(decided) {
                 let earlier = newest.insert((send.client, place.epoch), (place.sequence, send.tag));
                 if let Some((sequence, tag)) = earlier.filter(|(sequence, _)| *sequence > place.sequence) {
                     let sentence = format!(

@@ -1,0 +1,111 @@
+//! The counts of some runs, for people.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::{checker::Counts, faults::Played, run::Ran};
+
+/// How many violations are told with the histories around them.
+const TOLD: usize = 12;
+
+/// What a send may be refused for, in such a run.
+const REFUSALS: [&str; 5] =
+    ["CONNECTION_NOT_FOUND", "SESSION_NOT_FOUND", "RATE_LIMITED", "TOO_MANY_UNRESOLVED_SENDS", "GOING_AWAY"];
+
+/// The sums over some runs.
+pub(crate) struct Report {
+    began: Instant,
+    seeds: Vec<u64>,
+    played: Played,
+    connections: u64,
+    kills: u64,
+    drains: u64,
+    counts: Counts,
+    violations: usize,
+    failures: String,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            seeds: Vec::new(),
+            played: Played::default(),
+            connections: 0,
+            kills: 0,
+            drains: 0,
+            counts: Counts::default(),
+            violations: 0,
+            failures: String::new(),
+        }
+    }
+}
+
+impl Report {
+    /// Adds a run; tells whether it broke a promise.
+    pub(crate) fn add(&mut self, seed: u64, ran: Ran) -> bool {
+        self.seeds.push(seed);
+        self.played += ran.played;
+        self.connections += ran.connections;
+        self.kills += ran.kills;
+        self.drains += ran.drains;
+        self.counts += &ran.verdict.counts;
+        let violations = &ran.verdict.violations;
+        self.violations += violations.len();
+        if !violations.is_empty() {
+            self.failures +=
+                &format!("seed {seed} broke {} promises (SIGNALBOX_PROOF_SEED={seed}):\n", violations.len());
+            for violation in violations.iter().take(TOLD) {
+                self.failures += &format!("{violation}\n{}", violation.context(&ran.evidence));
+            }
+        }
+        !violations.is_empty()
+    }
+
+    /// No promise was broken, though there was every occasion.
+    ///
+    /// # Panics
+    /// If one was.
+    pub(crate) fn check(&self) {
+        assert!(self.failures.is_empty(), "{}", self.failures);
+        let wrong = self.counts.refused.keys().find(|reason| !REFUSALS.contains(&reason.as_str()));
+        assert!(wrong.is_none(), "a send was refused with {wrong:?}");
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        let (first, last) = (self.seeds.first().unwrap_or(&0), self.seeds.last().unwrap_or(&0));
+        writeln!(f, "seeds {first} to {last}, {} s", self.elapsed().as_secs())?;
+        let mut line = |name: &str, count: usize| writeln!(f, "{name:<26}{count:>10}");
+        line("connections", self.connections as usize)?;
+        line("faults", self.played.all() as usize)?;
+        write!(f, "{}", self.played)?;
+        let mut line = |name: &str, count: usize| writeln!(f, "{name:<26}{count:>10}");
+        line("servers killed", self.kills as usize)?;
+        line("servers drained", self.drains as usize)?;
+        line("epochs", counts.epochs)?;
+        line("members, one after another", counts.clients)?;
+        line("streams lost", counts.losses)?;
+        line("  resumed", counts.resumes)?;
+        line("  back with a gap told", counts.gaps)?;
+        line("  out for good, or left", counts.ends)?;
+        line("signals sent", counts.sent)?;
+        line("  accepted", counts.accepted)?;
+        line("  refused", counts.refused.values().sum())?;
+        line("  not sent", counts.not_sent)?;
+        line("  unknown", counts.unknown)?;
+        line("deliveries", counts.deliveries)?;
+        line("connection events", counts.connection_events)?;
+        line("places in the orders", counts.places)?;
+        line("violations", self.violations)?;
+        write!(f, "refused: {:?}", counts.refused)
+    }
+}
