@@ -353,7 +353,7 @@ impl World {
             }
         }
         let histories = self.clients.into_iter().map(|client| client.history).chain([self.backend]).collect();
-        Evidence { histories, rest: Some(Rest { epoch: self.epoch, members: self.members }) }
+        Evidence { histories, rest: Ok(Rest { epoch: self.epoch, members: self.members }) }
     }
 }
 

@@ -158,11 +158,11 @@ pub(crate) struct Rest {
 }
 
 /// All there is to judge a session by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) histories: Vec<History>,
-    /// None: it never came to rest.
-    pub(crate) rest: Option<Rest>,
+    /// Or why it never came to rest.
+    pub(crate) rest: Result<Rest, String>,
 }
 
 /// A history while it is being written, by whoever has a clone.

@@ -44,8 +44,8 @@ enum Ended {
 pub(crate) async fn live(stage: Arc<Stage>, number: usize) {
     let mut dice = StdRng::seed_from_u64(stage.seed.wrapping_mul(1_000).wrapping_add(number as u64));
     let client = if number == 0 { &stage.clean } else { &stage.faulty };
-    stage.is(number, Status::Busy);
     for life in 0.. {
+        stage.is(number, Status::Busy("joining"));
         let window = Duration::from_millis([0, 400, 1_500, 3_000, 3_000, 3_000, 5_000, 5_000][dice.random_range(0..8)]);
         let window = if number == 0 { Duration::from_secs(5) } else { window };
         let Some((session, events)) = join(&stage, client, window, &mut dice).await else { break };
@@ -100,10 +100,11 @@ struct Life<'a> {
 impl Life<'_> {
     async fn run(mut self) -> Ended {
         let mut acts_at = Instant::now();
+        self.is(Status::Busy("living"));
         loop {
             if self.calm {
                 let settled = self.outcomes.is_empty();
-                self.stage.is(self.number, if settled { Status::Settled } else { Status::Busy });
+                self.is(if settled { Status::Settled } else { Status::Busy("waiting for outcomes") });
             }
             tokio::select! {
                 event = self.events.next() => {
@@ -124,6 +125,7 @@ impl Life<'_> {
                 () = self.stage.calm.cancelled(), if !self.calm => self.calm = true,
             }
         }
+        self.is(Status::Busy("over, waiting for outcomes"));
         while let Some((tag, told)) = self.outcomes.next().await {
             self.decided(tag, told);
         }
@@ -132,7 +134,7 @@ impl Life<'_> {
 
     /// Whether this is where everyone rests; else there will be another fence.
     async fn rests_at(&mut self, fence: u64) -> bool {
-        self.stage.is(self.number, Status::Fenced(fence));
+        self.is(Status::Fenced(fence));
         let mut scene = self.stage.scene.subscribe();
         // The stage outlives its members.
         let Ok(next) = scene.wait_for(|scene| *scene > Scene::UpTo(fence)).await.map(|scene| *scene) else {
@@ -144,14 +146,24 @@ impl Life<'_> {
         next == Scene::Rest
     }
 
+    fn is(&self, status: Status) {
+        self.stage.is(self.number, status);
+    }
+
     fn decided(&self, tag: String, told: Result<Accepted, SendError>) {
         self.recorder.record(Record::Decided { tag, outcome: outcome(told) });
     }
 
     async fn act(&mut self) {
         match self.dice.random_range(0..1_000) {
-            0..6 if self.number > 0 => self.session.leave().await,
-            6..10 if self.number > 0 => self.session.leave_now().await,
+            0..6 if self.number > 0 => {
+                self.is(Status::Busy("leaving"));
+                self.session.leave().await;
+            }
+            6..10 if self.number > 0 => {
+                self.is(Status::Busy("leaving now"));
+                self.session.leave_now().await;
+            }
             // Reads nothing for a time.
             10..20 if self.number > 0 => sleep(pause(self.dice, 600)).await,
             20..60 => (0..self.dice.random_range(2..20)).for_each(|_| self.send()),

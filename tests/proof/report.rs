@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{checker::Counts, faults::Played, run::Ran};
+use crate::{
+    checker::Counts,
+    faults::{Kind, Played},
+    run::Ran,
+};
 
 /// How many violations are told with the histories around them.
 const TOLD: usize = 12;
@@ -72,6 +76,13 @@ impl Report {
         assert!(self.failures.is_empty(), "{}", self.failures);
         let wrong = self.counts.refused.keys().find(|reason| !REFUSALS.contains(&reason.as_str()));
         assert!(wrong.is_none(), "a send was refused with {wrong:?}");
+        // A storm in which little happens would prove little.
+        let few: Vec<_> = Kind::ALL.into_iter().filter(|(kind, _)| self.played.of(*kind) < 10).collect();
+        assert!(few.is_empty() && self.played.all() >= 1_000, "few of {few:?}:\n{self}");
+        let gaps = self.counts.gaps;
+        let met =
+            [self.kills + self.drains, self.counts.resumes as u64 / 100, gaps.connection as u64, gaps.epoch as u64];
+        assert!(met.iter().all(|&count| count > 0), "too little happened:\n{self}");
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -95,7 +106,10 @@ impl fmt::Display for Report {
         line("members, one after another", counts.clients)?;
         line("streams lost", counts.losses)?;
         line("  resumed", counts.resumes)?;
-        line("  back with a gap told", counts.gaps)?;
+        line("  back with a gap told", counts.gaps.all())?;
+        line("    beyond the log", counts.gaps.short_log)?;
+        line("    another connection", counts.gaps.connection)?;
+        line("    another epoch", counts.gaps.epoch)?;
         line("  out for good, or left", counts.ends)?;
         line("signals sent", counts.sent)?;
         line("  accepted", counts.accepted)?;

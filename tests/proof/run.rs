@@ -75,9 +75,9 @@ pub(crate) async fn run(plan: Plan, cluster: &mut impl Cluster) -> Ran {
     stage.calm.cancel();
     backend.await.expect("the backend");
 
-    // None: the verdict says who didn't come to rest.
-    let rest = timeout(PATIENCE, come_to_rest(&stage, &office)).await.ok();
-    if rest.is_some() {
+    let rest = timeout(PATIENCE, come_to_rest(&stage, &office)).await;
+    let rest = rest.map_err(|_| format!("not at rest within {PATIENCE:?}: {:?}", stage.statuses.borrow()));
+    if rest.is_ok() {
         for member in members {
             timeout(PATIENCE, member).await.expect("a member that leaves").expect("a member");
         }

@@ -24,8 +24,8 @@ const KNOWN: usize = 40;
 /// How far a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// Sends, or waits for something.
-    Busy,
+    /// Does something, or waits for it.
+    Busy(&'static str),
     /// Is in, in a calm world, and every send has its outcome.
     Settled,
     /// Has seen the fence of this number, and takes no event after it.

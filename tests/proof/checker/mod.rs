@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, ops::AddAssign};
 use crate::history::{Evidence, Outcome, Record};
 use order::Order;
 use sends::Sends;
-use stretch::Cutter;
+use stretch::{Cutter, Gaps};
 
 /// What a check has looked at. Where it is little, no violation means little.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ pub(crate) struct Counts {
     /// Streams lost.
     pub(crate) losses: usize,
     pub(crate) resumes: usize,
-    pub(crate) gaps: usize,
+    pub(crate) gaps: Gaps,
     pub(crate) ends: usize,
     pub(crate) sent: usize,
     pub(crate) accepted: usize,
@@ -64,7 +64,7 @@ pub(crate) fn check(evidence: &Evidence) -> Verdict {
     sends.decide(&mut order, &mut violations, &names);
     sends.own_order(&order, &mut violations, &names);
     deliveries::check(&stretches, &order, &sends, &mut violations, &names);
-    membership::check(&stretches, &order, &sends, evidence.rest.as_ref(), &mut violations, &names);
+    membership::check(&stretches, &order, &sends, evidence.rest.as_ref().ok(), &mut violations, &names);
     rest(evidence, &stretches, &mut violations);
 
     let mut counts =
@@ -76,8 +76,9 @@ pub(crate) fn check(evidence: &Evidence) -> Verdict {
 
 /// Everyone who isn't over comes to rest, in the epoch that the server is in.
 fn rest(evidence: &Evidence, stretches: &[stretch::Stretch], violations: &mut Vec<Violation>) {
-    let Some(rest) = &evidence.rest else {
-        return violations.push(Violation::new(Kind::Restless, "nothing ever came to rest".into()));
+    let rest = match &evidence.rest {
+        Ok(rest) => rest,
+        Err(why) => return violations.push(Violation::new(Kind::Restless, why.clone())),
     };
     for (client, history) in evidence.histories.iter().enumerate() {
         let joined = history.records.iter().any(|record| matches!(record, Record::Joined(_)));
@@ -102,7 +103,9 @@ impl AddAssign<&Counts> for Counts {
         self.places += other.places;
         self.losses += other.losses;
         self.resumes += other.resumes;
-        self.gaps += other.gaps;
+        self.gaps.short_log += other.gaps.short_log;
+        self.gaps.connection += other.gaps.connection;
+        self.gaps.epoch += other.gaps.epoch;
         self.ends += other.ends;
         self.sent += other.sent;
         self.accepted += other.accepted;

@@ -77,7 +77,7 @@ impl<'a> Sends<'a> {
             let (tag, name) = (send.tag, names[send.client]);
             let mut violation = |kind, place: Option<Place>, what: String| {
                 let mut violation = Violation::new(kind, format!("{tag} of {name} {what}")).of(send.client);
-                violation.place = place;
+                (violation.place, violation.tag) = (place, Some(tag.to_owned()));
                 violations.push(violation);
             };
             let mut places = order.places(tag).to_vec();

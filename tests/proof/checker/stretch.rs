@@ -40,7 +40,24 @@ pub(super) struct Cutter {
     pub(super) stretches: Vec<Stretch>,
     pub(super) violations: Vec<Violation>,
     pub(super) resumes: usize,
-    pub(super) gaps: usize,
+    pub(super) gaps: Gaps,
+}
+
+/// The gaps that were reported, by what had happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gaps {
+    /// The same connection, and the log didn't reach back.
+    pub(crate) short_log: usize,
+    /// Another connection in the same epoch.
+    pub(crate) connection: usize,
+    /// Another epoch.
+    pub(crate) epoch: usize,
+}
+
+impl Gaps {
+    pub(crate) fn all(&self) -> usize {
+        self.short_log + self.connection + self.epoch
+    }
 }
 
 impl Cutter {
@@ -118,9 +135,14 @@ impl Cut<'_> {
     }
 
     fn came_back_with_a_gap(&mut self, entry: &Entry) {
-        self.of.gaps += 1;
         let Some(current) = &self.current else { return };
         let (anew, last) = (current.connection != entry.connection, Place::new(current.epoch, current.to));
+        let gaps = &mut self.of.gaps;
+        match (current.epoch == entry.place.epoch, anew) {
+            (true, false) => gaps.short_log += 1,
+            (true, true) => gaps.connection += 1,
+            (false, _) => gaps.epoch += 1,
+        }
         if entry.place < last || (anew && entry.place == last) {
             let what = format!("came back at {}, though it had been at {last}", entry.place);
             self.violation(Kind::OutOfOrder, Some(entry.place), what);

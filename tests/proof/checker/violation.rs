@@ -56,11 +56,12 @@ pub(crate) struct Violation {
     /// Whose histories show it, as positions in the evidence.
     pub(crate) clients: Vec<usize>,
     pub(crate) place: Option<Place>,
+    pub(crate) tag: Option<String>,
 }
 
 impl Violation {
     pub(crate) fn new(kind: Kind, sentence: String) -> Self {
-        Self { kind, sentence, clients: Vec::new(), place: None }
+        Self { kind, sentence, clients: Vec::new(), place: None, tag: None }
     }
 
     pub(crate) fn of(mut self, client: usize) -> Self {
@@ -81,7 +82,7 @@ impl Violation {
             let history = &evidence.histories[client];
             let near = |record: &Record| match (record, self.place) {
                 (Record::Saw { place, .. }, Some(at)) => place.epoch == at.epoch && place.sequence >= at.sequence,
-                (Record::Decided { tag, .. } | Record::Sent { tag, .. }, None) => self.sentence.contains(tag.as_str()),
+                (Record::Decided { tag, .. } | Record::Sent { tag, .. }, None) => Some(tag) == self.tag.as_ref(),
                 _ => false,
             };
             let middle = history.records.iter().position(near).unwrap_or(history.records.len());
