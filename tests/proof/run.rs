@@ -11,7 +11,7 @@ use crate::{
     backend::{self, Office},
     checker::{self, Verdict},
     cluster::{Cluster, Manner},
-    faults::Played,
+    faults::{self, Played},
     history::{Evidence, Outcome, Record, Rest, State},
     member,
     proxy::Proxy,
@@ -59,8 +59,10 @@ impl Proxies {
 pub(crate) async fn run(plan: Plan, cluster: &mut impl Cluster) -> Ran {
     let addresses = cluster.addresses();
     let proxies = Proxies {
-        faulty: Proxy::start(Some(plan.seed), addresses.clone()).await.expect("a port"),
-        clean: Proxy::start(None, addresses).await.expect("a port"),
+        faulty: Proxy::start(move |connection| faults::Plan::of(plan.seed, connection), addresses.clone())
+            .await
+            .expect("a port"),
+        clean: Proxy::start(|_| faults::Plan::default(), addresses).await.expect("a port"),
     };
     let [faulty, clean] = [&proxies.faulty, &proxies.clean].map(|proxy| format!("http://{}", proxy.address()));
     let office = Office::at(clean.clone()).expect("an address");

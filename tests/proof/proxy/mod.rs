@@ -1,5 +1,8 @@
 //! A TCP proxy that plays faults, in front of servers that may come and go.
 
+mod opening;
+mod tests;
+
 use std::{
     io,
     net::SocketAddr,
@@ -21,10 +24,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    faults::{Ending, Fault, Ghost, Kind, Plan, Played, Tally, Trouble, Way},
-    opening::Opening,
-};
+use crate::faults::{Ending, Fault, Ghost, Kind, Plan, Played, Tally, Trouble, Way};
+use opening::Opening;
 
 /// How long the ends of a connection that was finished may take to finish too.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -36,9 +37,11 @@ pub(crate) struct Proxy {
     end: CancellationToken,
 }
 
+/// What is to happen to the connection of a number.
+type Plans = Box<dyn Fn(u64) -> Plan + Send + Sync>;
+
 struct Shared {
-    /// Plays no faults: none.
-    seed: Option<u64>,
+    plans: Plans,
     backends: Mutex<Vec<SocketAddr>>,
     connections: AtomicU64,
     tally: Tally,
@@ -47,12 +50,15 @@ struct Shared {
 }
 
 impl Proxy {
-    /// One that plays the faults of a seed; without one, none.
-    pub(crate) async fn start(seed: Option<u64>, backends: Vec<SocketAddr>) -> io::Result<Self> {
+    /// One that plays a plan for each connection, by its number.
+    pub(crate) async fn start(
+        plans: impl Fn(u64) -> Plan + Send + Sync + 'static,
+        backends: Vec<SocketAddr>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            seed,
+            plans: Box::new(plans),
             backends: Mutex::new(backends),
             connections: AtomicU64::new(0),
             tally: Tally::default(),
@@ -101,10 +107,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         // What can't be accepted is a refusal like another.
         let Ok((client, _)) = listener.accept().await else { continue };
         let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-        let plan = match shared.seed {
-            Some(seed) if !shared.calm.is_cancelled() => Plan::of(seed, number),
-            _ => Plan::default(),
-        };
+        let plan = if shared.calm.is_cancelled() { Plan::default() } else { (shared.plans)(number) };
         let shared = Arc::clone(&shared);
         shared.tasks.clone().spawn(async move { shared.serve(client, plan, number).await });
     }
