@@ -1,0 +1,79 @@
+//! The proof, end to end, that nothing is lost, repeated or reordered: members
+//! by the Rust client send all along, through a proxy that plays seeded faults,
+//! to a real server that is killed and drained now and then. Everything that
+//! everyone did, was told and saw is then held against the promises.
+//!
+//! `tests/long-run [SECONDS] [SEED]` plays for longer, and prints the counts.
+
+mod backend;
+mod checker;
+mod cluster;
+mod faults;
+mod good;
+mod history;
+mod lies;
+mod member;
+mod proxy;
+mod report;
+mod run;
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use cluster::OneNode;
+use report::Report;
+use run::{Plan, run};
+
+/// What the server is started with: quick heartbeats, so that silence is
+/// noticed soon; a log that doesn't reach back far, so that there are gaps.
+const FLAGS: &[&str] = &[
+    "--heartbeat-interval",
+    "400ms",
+    "--drain-timeout",
+    "500ms",
+    "--signals-per-second",
+    "500",
+    "--signal-burst",
+    "500",
+    "--log-events",
+    "300",
+    "--outbox-events",
+    "600",
+];
+
+/// The value of a variable, if it is set.
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, not a number")))
+}
+
+/// Plays seeds one after the other until the time is over, each of them on a
+/// server of its own.
+async fn play(from: u64, total: Duration, each: Duration) -> Report {
+    let began = Instant::now();
+    let mut report = Report::default();
+    for seed in from.. {
+        let mut server = OneNode::start(FLAGS).await;
+        let plan = Plan { seed, members: 32, storm: each, restarts_within: Duration::from_secs(5) };
+        let ran = run(plan, &mut server).await;
+        println!("seed {seed}: {} faults, {} violations", ran.played.all(), ran.verdict.violations.len());
+        let failed = report.add(seed, ran);
+        if failed || began.elapsed() >= total {
+            break;
+        }
+    }
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_repeated_or_reordered() {
+    let settings = (setting("SIGNALBOX_PROOF_SECONDS"), setting("SIGNALBOX_PROOF_SEED"));
+    let seconds = Duration::from_secs(settings.0.unwrap_or(20));
+    let each = Duration::from_secs(10).min(seconds);
+    let report = play(settings.1.unwrap_or(1), seconds, each).await;
+    println!("{report}");
+    report.assert_kept();
+    if settings == (None, None) {
+        report.assert_stormy();
+    }
+}
