@@ -41,15 +41,18 @@ const FLAGS: &[&str] = &[
     "600",
 ];
 
+/// How many times the time that was asked for a slow machine may take.
+const IN_VAIN: u32 = 8;
+
 /// The value of a variable, if it is set.
 fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, not a number")))
 }
 
-/// Plays seeds one after the other until the time is over, each of them on a
-/// server of its own.
-async fn play(from: u64, total: Duration, each: Duration) -> Report {
+/// Plays seeds one after the other until the time is over and `enough` has
+/// happened, each of them on a server of its own.
+async fn play(from: u64, total: Duration, each: Duration, enough: impl Fn(&Report) -> bool) -> Report {
     let began = Instant::now();
     let mut report = Report::default();
     for seed in from.. {
@@ -58,7 +61,10 @@ async fn play(from: u64, total: Duration, each: Duration) -> Report {
         let ran = run(plan, &mut server).await;
         println!("seed {seed}: {} faults, {} violations", ran.played.all(), ran.verdict.violations.len());
         let failed = report.add(seed, ran);
-        if failed || began.elapsed() >= total {
+        let time = began.elapsed();
+        // What is still missing then won't come: it is for the caller to say.
+        let in_vain = time >= total * IN_VAIN;
+        if failed || in_vain || (time >= total && enough(&report)) {
             break;
         }
     }
@@ -70,10 +76,14 @@ async fn nothing_is_lost_repeated_or_reordered() {
     let settings = (setting("SIGNALBOX_PROOF_SECONDS"), setting("SIGNALBOX_PROOF_SEED"));
     let seconds = Duration::from_secs(settings.0.unwrap_or(20));
     let each = Duration::from_secs(10).min(seconds);
-    let report = play(settings.1.unwrap_or(1), seconds, each).await;
+    // How much happens in a time is the machine's matter; that enough happens,
+    // the test's.
+    let for_long_enough = settings == (None, None);
+    let enough = |report: &Report| !for_long_enough || report.calm().is_none();
+    let report = play(settings.1.unwrap_or(1), seconds, each, enough).await;
     println!("{report}");
     report.assert_kept();
-    if settings == (None, None) {
-        report.assert_stormy();
+    if for_long_enough && let Some(calm) = report.calm() {
+        panic!("{calm}:\n{report}");
     }
 }

@@ -80,17 +80,16 @@ impl Report {
         assert!(wrong.is_none(), "a send was refused with {wrong:?}");
     }
 
-    /// There was every occasion to break one: a storm in which little happens
-    /// would prove little.
-    ///
-    /// # Panics
-    /// If there wasn't.
-    pub(crate) fn assert_stormy(&self) {
+    /// What there was too little of: a storm in which little happens would
+    /// prove little. None: there was every occasion to break a promise.
+    pub(crate) fn calm(&self) -> Option<String> {
         let few: Vec<_> = Kind::ALL.into_iter().filter(|(kind, _)| self.played.of(*kind) < 10).collect();
-        assert!(few.is_empty() && self.played.all() >= 1_000, "few of {few:?}:\n{self}");
+        if !few.is_empty() || self.played.all() < 2_000 {
+            return Some(format!("few faults, and few of {few:?}"));
+        }
         let gaps = self.counts.gaps;
-        let met = [self.counts.resumes / 100, gaps.short_log, gaps.connection, gaps.epoch];
-        assert!(self.kills > 0 && met.iter().all(|&count| count > 0), "too little happened:\n{self}");
+        let met = [self.kills as usize, self.counts.resumes / 100, gaps.short_log, gaps.connection, gaps.epoch];
+        met.contains(&0).then(|| "too little happened".to_owned())
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
