@@ -6,7 +6,8 @@ use crate::proto::{self, ClientAction, JoinOutcome, join_response::Event as Wire
 
 use super::{
     ConnectError, Connection, End, Event, Identity, Live, Machine, Output, Over, Pace, SendError, StreamId,
-    UNRESOLVED_WITHOUT_LIMIT, Verdict, why,
+    UNRESOLVED_WITHOUT_LIMIT,
+    losing::{Verdict, why},
 };
 
 /// A stream on its way to be the live one.
