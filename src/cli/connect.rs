@@ -4,22 +4,15 @@ use std::time::Duration;
 
 use clap::Args;
 use tonic::{
-    Request, Status,
     metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint, Uri},
+    transport::Uri,
 };
 
-use crate::{
-    client::{Client, ClientBuilder, ServerClient},
-    proto::session_service_client::SessionServiceClient,
-};
+use crate::client::{Client, ClientBuilder, ServerClient};
 
 use super::failure::Failure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pings find a dead server within 30 s.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
 /// What every client command takes.
 #[derive(Args, Clone, Debug)]
@@ -55,23 +48,8 @@ fn bearer(token: &str) -> Result<MetadataValue<Ascii>, String> {
     Ok(value)
 }
 
-/// Puts the token on every call.
-#[derive(Clone)]
-pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
-
 /// How long a command tries again what may help: somebody waits for it.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
-
-type Transport = InterceptedService<Channel, Bearer>;
 
 impl ServerArgs {
     /// The settings of a client that comes back by itself.
@@ -87,28 +65,6 @@ impl ServerArgs {
     /// A backend's side of the server.
     pub(super) fn backend(&self) -> Result<ServerClient, Failure> {
         Ok(self.client().connect_timeout(CONNECT_TIMEOUT).give_up_after(GIVE_UP_AFTER).build()?.server())
-    }
-
-    pub(super) async fn sessions(&self) -> Result<SessionServiceClient<Transport>, Failure> {
-        Ok(SessionServiceClient::with_interceptor(self.connect().await?, Bearer(self.token.clone())))
-    }
-
-    async fn connect(&self) -> Result<Channel, Failure> {
-        let endpoint = Endpoint::from(self.server.clone())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .tcp_nodelay(true);
-        endpoint.connect().await.map_err(|error| {
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            Failure::Refused(format!(
-                "can't connect to {}: {cause}\nIs a server running there? `signalbox` starts one; --server names another.",
-                self.server
-            ))
-        })
     }
 }
 

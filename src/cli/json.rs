@@ -3,29 +3,45 @@
 //! Unset is `null` or left out as the proto says; numbers are numbers (the
 //! largest, an epoch, is below 2^53); times are RFC 3339, durations seconds.
 
-use prost_types::Timestamp;
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use crate::{
-    client::{self, Event, Over, SendError},
-    proto::{self, watch_sessions_response::Event as Watched},
+    client::{Accepted, Connection, Event, Over, SendError, SessionInfo, WatchEvent},
+    proto::ConnectionState,
 };
 
-fn time(at: Option<Timestamp>) -> Value {
-    at.map_or(Value::Null, |at| at.to_string().into())
+use super::output;
+
+fn time(at: Option<SystemTime>) -> Value {
+    at.map_or(Value::Null, |at| output::time(at).into())
 }
 
-pub(super) fn connection(connection: &proto::Connection) -> Value {
+/// A connection's state, as the API has it.
+pub(super) fn state(connection: &Connection) -> &'static str {
+    let state = match connection.interrupted {
+        true => ConnectionState::Interrupted,
+        false => ConnectionState::Connected,
+    };
+    state.as_str_name()
+}
+
+pub(super) fn connection(connection: &Connection) -> Value {
     json!({
         "connection_id": connection.connection_id,
         "created_at": time(connection.created_at),
         "data": connection.data,
-        "role": connection.role().as_str_name(),
-        "state": connection.state().as_str_name(),
+        "role": connection.role.as_str_name(),
+        "state": state(connection),
     })
 }
 
-pub(super) fn session(session: &proto::Session) -> Value {
+fn connections(all: &[Connection]) -> Value {
+    all.iter().map(connection).collect()
+}
+
+pub(super) fn session(session: &SessionInfo) -> Value {
     json!({
         "session_id": session.session_id,
         "connection_count": session.connection_count,
@@ -35,36 +51,13 @@ pub(super) fn session(session: &proto::Session) -> Value {
     })
 }
 
-/// A member's connection, as the API has it.
-pub(super) fn to_wire(connection: &client::Connection) -> proto::Connection {
-    let state = match connection.interrupted {
-        true => proto::ConnectionState::Interrupted,
-        false => proto::ConnectionState::Connected,
-    };
-    proto::Connection {
-        connection_id: connection.connection_id.clone(),
-        created_at: connection.created_at.map(Into::into),
-        data: connection.data.clone(),
-        role: connection.role.into(),
-        state: state.into(),
-    }
-}
-
-pub(super) fn member(one: &client::Connection) -> Value {
-    connection(&to_wire(one))
-}
-
-fn members(all: &[client::Connection]) -> Value {
-    all.iter().map(member).collect()
-}
-
 /// An event of a member.
 pub(super) fn member_event(event: &Event) -> Value {
     match event {
-        Event::Joined { connection, connections, epoch, sequence } => json!({
+        Event::Joined { connection: me, connections: all, epoch, sequence } => json!({
             "event": "joined",
-            "connection": member(connection),
-            "connections": members(connections),
+            "connection": connection(me),
+            "connections": connections(all),
             "epoch": epoch,
             "sequence": sequence,
         }),
@@ -74,10 +67,10 @@ pub(super) fn member_event(event: &Event) -> Value {
             "from_connection_id": signal.from,
             "type": signal.kind,
             "data": signal.data,
-            "sent_at": time(signal.sent_at.map(Into::into)),
+            "sent_at": time(signal.sent_at),
         }),
-        Event::ConnectionCreated { sequence, connection } => {
-            json!({ "event": "connection_created", "sequence": sequence, "connection": member(connection) })
+        Event::ConnectionCreated { sequence, connection: one } => {
+            json!({ "event": "connection_created", "sequence": sequence, "connection": connection(one) })
         }
         Event::ConnectionDestroyed { sequence, connection_id, reason } => json!({
             "event": "connection_destroyed",
@@ -92,11 +85,11 @@ pub(super) fn member_event(event: &Event) -> Value {
             json!({ "event": "connection_restored", "sequence": sequence, "connection_id": connection_id })
         }
         Event::Reconnecting { why } => json!({ "event": "reconnecting", "why": why.to_string() }),
-        Event::Reconnected { gap, connection, connections, epoch, sequence } => json!({
+        Event::Reconnected { gap, connection: me, connections: all, epoch, sequence } => json!({
             "event": "reconnected",
             "gap": gap,
-            "connection": member(connection),
-            "connections": members(connections),
+            "connection": connection(me),
+            "connections": connections(all),
             "epoch": epoch,
             "sequence": sequence,
         }),
@@ -118,7 +111,7 @@ pub(super) fn member_event(event: &Event) -> Value {
 
 /// The outcome of a member's send. One that the server didn't decide has no
 /// code and no reason.
-pub(super) fn outcome(send_id: u64, outcome: &Result<client::Accepted, SendError>) -> Value {
+pub(super) fn outcome(send_id: u64, outcome: &Result<Accepted, SendError>) -> Value {
     match outcome {
         Ok(accepted) => json!({
             "event": "send_result",
@@ -145,30 +138,30 @@ pub(super) fn outcome(send_id: u64, outcome: &Result<client::Accepted, SendError
 }
 
 /// An event of a watch.
-pub(super) fn watched(event: &Watched) -> Value {
+pub(super) fn watched(event: &WatchEvent) -> Value {
     match event {
-        Watched::SessionStarted(started) => json!({
+        WatchEvent::SessionStarted { session_id, epoch, created_at } => json!({
             "event": "session_started",
-            "session_id": started.session_id,
-            "epoch": started.epoch,
-            "created_at": time(started.created_at),
+            "session_id": session_id,
+            "epoch": epoch,
+            "created_at": time(*created_at),
         }),
-        Watched::SessionEnded(ended) => {
-            json!({ "event": "session_ended", "session_id": ended.session_id, "epoch": ended.epoch })
+        WatchEvent::SessionEnded { session_id, epoch } => {
+            json!({ "event": "session_ended", "session_id": session_id, "epoch": epoch })
         }
-        Watched::ConnectionCreated(created) => json!({
+        WatchEvent::ConnectionCreated { session_id, sequence, connection: one } => json!({
             "event": "connection_created",
-            "session_id": created.session_id,
-            "sequence": created.sequence,
-            "connection": created.connection.as_ref().map(connection),
+            "session_id": session_id,
+            "sequence": sequence,
+            "connection": connection(one),
         }),
-        Watched::ConnectionDestroyed(destroyed) => json!({
+        WatchEvent::ConnectionDestroyed { session_id, sequence, connection_id, reason } => json!({
             "event": "connection_destroyed",
-            "session_id": destroyed.session_id,
-            "sequence": destroyed.sequence,
-            "connection_id": destroyed.connection_id,
-            "reason": destroyed.reason().as_str_name(),
+            "session_id": session_id,
+            "sequence": sequence,
+            "connection_id": connection_id,
+            "reason": reason.as_str_name(),
         }),
-        Watched::SnapshotComplete(_) => json!({ "event": "snapshot_complete" }),
+        WatchEvent::SnapshotComplete => json!({ "event": "snapshot_complete" }),
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
+    time::SystemTime,
 };
 
 use prost_types::Timestamp;
@@ -33,10 +34,16 @@ pub(super) fn harmless(text: &str) -> String {
     shown
 }
 
-/// A time of day, in UTC.
-pub(super) fn time_of_day(at: Option<Timestamp>) -> String {
-    let seconds = at.unwrap_or_else(|| SystemClock::new().now().wall.into()).seconds.rem_euclid(86_400);
+/// A time of day, in UTC; none: now.
+pub(super) fn time_of_day(at: Option<SystemTime>) -> String {
+    let at = Timestamp::from(at.unwrap_or_else(|| SystemClock::new().now().wall));
+    let seconds = at.seconds.rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A time, by RFC 3339.
+pub(super) fn time(at: SystemTime) -> String {
+    Timestamp::from(at).to_string()
 }
 
 /// The first eight characters of a connection's id: enough for people.
@@ -52,13 +59,15 @@ pub(super) fn bare(name: &'static str, prefix: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn times_are_of_the_day() {
-        let at = |seconds| time_of_day(Some(Timestamp { seconds, nanos: 0 }));
+        let at = |seconds| time_of_day(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)));
         assert_eq!(at(0), "00:00:00Z");
         assert_eq!(at(86_400 * 20_000 + 3_661), "01:01:01Z");
     }

@@ -2,12 +2,9 @@
 
 use clap::Args;
 
-use crate::proto::{Connection, GetSessionRequest, ListConnectionsRequest, ListSessionsRequest, Session};
+use crate::client::{Connection, SessionInfo};
 
 use super::{connect::ServerArgs, failure::Failure, json, output};
-
-/// Items per call; the most that the server gives.
-const PAGE_SIZE: u32 = 1_000;
 
 /// The command's flags.
 #[derive(Args, Clone, Debug)]
@@ -27,22 +24,16 @@ pub(super) async fn run(args: SessionsArgs) -> Result<(), Failure> {
 }
 
 async fn list(server: &ServerArgs) -> Result<(), Failure> {
-    let mut client = server.sessions().await?;
-    let mut request = ListSessionsRequest { page_size: PAGE_SIZE, page_token: String::new() };
+    let mut sessions = server.backend()?.list_sessions();
     let mut count = 0;
-    loop {
-        let page = client.list_sessions(request.clone()).await?.into_inner();
-        for session in &page.sessions {
+    while let Some(page) = sessions.next_page().await? {
+        for session in &page {
             if count == 0 && !server.json {
                 output::line(&row("SESSION", "CONNECTIONS", "SEQUENCE", "SINCE"))?;
             }
             count += 1;
             print_session(server, session)?;
         }
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        request.page_token = page.next_page_token;
     }
     if count == 0 && !server.json {
         output::line("no sessions")?;
@@ -51,36 +42,30 @@ async fn list(server: &ServerArgs) -> Result<(), Failure> {
 }
 
 async fn show(server: &ServerArgs, session_id: String) -> Result<(), Failure> {
-    let mut client = server.sessions().await?;
-    let request = GetSessionRequest { session_id: session_id.clone() };
-    if let Some(session) = client.get_session(request).await?.into_inner().session {
-        if !server.json {
-            output::line(&row("SESSION", "CONNECTIONS", "SEQUENCE", "SINCE"))?;
-        }
-        print_session(server, &session)?;
+    let backend = server.backend()?;
+    let session = backend.get_session(session_id.as_str()).await?;
+    if !server.json {
+        output::line(&row("SESSION", "CONNECTIONS", "SEQUENCE", "SINCE"))?;
     }
-    let mut request = ListConnectionsRequest { session_id, page_size: PAGE_SIZE, page_token: String::new() };
-    loop {
-        let page = client.list_connections(request.clone()).await?.into_inner();
-        for connection in &page.connections {
+    print_session(server, &session)?;
+    let mut connections = backend.list_connections(session_id);
+    while let Some(page) = connections.next_page().await? {
+        for connection in &page {
             print_connection(server, connection)?;
         }
-        if page.next_page_token.is_empty() {
-            return Ok(());
-        }
-        request.page_token = page.next_page_token;
     }
+    Ok(())
 }
 
 fn row(session: &str, connections: &str, sequence: &str, since: &str) -> String {
     format!("{session:<32}  {connections:>11}  {sequence:>10}  {since}")
 }
 
-fn print_session(server: &ServerArgs, session: &Session) -> Result<(), Failure> {
+fn print_session(server: &ServerArgs, session: &SessionInfo) -> Result<(), Failure> {
     let line = if server.json {
         json::session(session).to_string()
     } else {
-        let since = session.created_at.map(|at| at.to_string()).unwrap_or_default();
+        let since = session.created_at.map(output::time).unwrap_or_default();
         let (connections, sequence) = (session.connection_count.to_string(), session.sequence.to_string());
         row(&output::harmless(&session.session_id), &connections, &sequence, &since)
     };
@@ -95,9 +80,9 @@ fn print_connection(server: &ServerArgs, connection: &Connection) -> Result<(), 
 
 /// A connection in a line.
 pub(super) fn describe(connection: &Connection) -> String {
-    let role = output::bare(connection.role().as_str_name(), "ROLE_").to_lowercase();
-    let state = output::bare(connection.state().as_str_name(), "CONNECTION_STATE_").to_lowercase();
-    let since = connection.created_at.map(|at| at.to_string()).unwrap_or_default();
+    let role = output::bare(connection.role.as_str_name(), "ROLE_").to_lowercase();
+    let state = output::bare(json::state(connection), "CONNECTION_STATE_").to_lowercase();
+    let since = connection.created_at.map(output::time).unwrap_or_default();
     let data = output::harmless(&connection.data);
     format!("{}  {role:<10}  {state:<11}  {since}  {data}", output::harmless(&connection.connection_id))
         .trim_end()

@@ -3,7 +3,7 @@
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::proto::{WatchSessionsRequest, watch_sessions_response::Event};
+use crate::client::WatchEvent;
 
 use super::{
     connect::ServerArgs,
@@ -23,41 +23,39 @@ pub(super) struct WatchArgs {
 }
 
 pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
-    let request = WatchSessionsRequest { session_id: args.session.unwrap_or_default() };
-    let mut events = args.server.sessions().await?.watch_sessions(request).await?.into_inner();
+    let mut events = args.server.backend()?.watch_sessions(args.session.as_deref()).await?;
     // From here on an interrupt ends it well, whenever it comes.
     let mut interrupts = signal(SignalKind::interrupt())?;
     loop {
         let next = tokio::select! {
-            next = events.message() => next?,
+            next = events.next() => next,
             Some(()) = interrupts.recv() => return Ok(()),
         };
-        let Some(response) = next else { return Ok(()) };
-        let Some(event) = response.event else { continue };
+        // It ends by an error only.
+        let Some(event) = next.transpose()? else { return Ok(()) };
         output::line(&if args.server.json { json::watched(&event).to_string() } else { describe(&event) })?;
     }
 }
 
-fn describe(event: &Event) -> String {
+fn describe(event: &WatchEvent) -> String {
     match event {
-        Event::SessionStarted(started) => {
-            format!("{}  {}  session started", time_of_day(started.created_at), harmless(&started.session_id))
+        WatchEvent::SessionStarted { session_id, created_at, .. } => {
+            format!("{}  {}  session started", time_of_day(*created_at), harmless(session_id))
         }
-        Event::SessionEnded(ended) => {
-            format!("{}  {}  session ended", time_of_day(None), harmless(&ended.session_id))
+        WatchEvent::SessionEnded { session_id, .. } => {
+            format!("{}  {}  session ended", time_of_day(None), harmless(session_id))
         }
-        Event::ConnectionCreated(created) => {
-            let connection = created.connection.clone().unwrap_or_default();
+        WatchEvent::ConnectionCreated { session_id, connection, .. } => {
             let data =
                 if connection.data.is_empty() { String::new() } else { format!("  {}", harmless(&connection.data)) };
-            let (at, session) = (time_of_day(connection.created_at), harmless(&created.session_id));
+            let (at, session) = (time_of_day(connection.created_at), harmless(session_id));
             format!("{at}  {session}  + {}{data}", harmless(&connection.connection_id))
         }
-        Event::ConnectionDestroyed(destroyed) => {
-            let reason = output::bare(destroyed.reason().as_str_name(), "DISCONNECT_REASON_");
-            let (at, session) = (time_of_day(None), harmless(&destroyed.session_id));
-            format!("{at}  {session}  - {}  {reason}", harmless(&destroyed.connection_id))
+        WatchEvent::ConnectionDestroyed { session_id, connection_id, reason, .. } => {
+            let reason = output::bare(reason.as_str_name(), "DISCONNECT_REASON_");
+            let (at, session) = (time_of_day(None), harmless(session_id));
+            format!("{at}  {session}  - {}  {reason}", harmless(connection_id))
         }
-        Event::SnapshotComplete(_) => "-- that is what is there; changes follow --".to_owned(),
+        WatchEvent::SnapshotComplete => "-- that is what is there; changes follow --".to_owned(),
     }
 }

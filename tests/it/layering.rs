@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What no room but these may name.
 const RESERVED: &[(&str, &[&str])] =
-    &[("tonic::Status", &["grpc", "client", "cli"]), ("SystemTime::now", &["clock"]), ("getrandom::", &["random"])];
+    &[("tonic::Status", &["grpc", "client"]), ("SystemTime::now", &["clock"]), ("getrandom::", &["random"])];
 
 /// The lines of code: no comments, no test modules.
 fn code(file: &Path) -> String {

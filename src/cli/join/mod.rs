@@ -241,7 +241,7 @@ impl Member {
                 })?;
             }
             Input::Who if self.json => {
-                let all: Vec<_> = self.session.connections().iter().map(as_json::member).collect();
+                let all: Vec<_> = self.session.connections().iter().map(as_json::connection).collect();
                 self.printer.line(&json!({ "event": "who", "connections": all }).to_string())?;
             }
             Input::Who => {

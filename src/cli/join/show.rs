@@ -1,19 +1,12 @@
 //! What happens, in lines for people.
 
-use std::time::SystemTime;
-
 use crate::{
     cli::{
-        json,
-        output::{self, bare, harmless, short},
+        output::{bare, harmless, short, time_of_day},
         sessions,
     },
     client::{Accepted, Connection, Event, Received, SendError},
 };
-
-fn time_of_day(at: Option<SystemTime>) -> String {
-    output::time_of_day(at.map(Into::into))
-}
 
 /// An event in a line, or nothing when it isn't worth one; `me` is this
 /// client's id.
@@ -80,7 +73,7 @@ pub(super) fn outcome(outcome: &Result<Accepted, SendError>) -> Option<String> {
 /// Who is here, a line each.
 pub(super) fn who(connections: &[Connection], me: &str) -> Vec<String> {
     let mark = |one: &Connection| if one.connection_id == me { "you" } else { "" };
-    connections.iter().map(|one| format!("  {:<3}  {}", mark(one), sessions::describe(&json::to_wire(one)))).collect()
+    connections.iter().map(|one| format!("  {:<3}  {}", mark(one), sessions::describe(one))).collect()
 }
 
 fn about(connection: &Connection) -> String {
@@ -89,7 +82,7 @@ fn about(connection: &Connection) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 
