@@ -82,12 +82,13 @@ async fn a_gap_is_told_with_who_is_there_now() {
 async fn a_server_that_goes_for_good_is_told_with_what_was_not_sent() {
     let mut server = TestServer::start().await;
     let endpoint = format!("http://{}", server.address());
-    let mut join = Process::start(client_at(&endpoint, &["join", "demo", "--stay", "--give-up-after", "1s"]));
+    let mut join = Process::start(client_at(&endpoint, &["join", "demo", "--stay", "--give-up-after", "2s"]));
     join.says("you are").await;
     server.shut_down();
     join.says("* reconnecting\u{2026} (the server closed it: GOING_AWAY").await;
-    server.stopped().await;
+    // Now: the time until it gives up runs.
     join.types("too late\n").await;
+    server.stopped().await;
     let done = join.done().await;
     done.failed(1, &["not sent: ", "gave up reconnecting: ", "connection refused"]);
     assert!(done.out.contains("* disconnected: gave up reconnecting"), "{done:?}");
