@@ -40,7 +40,8 @@ const QUEUE: (usize, usize) = (MOST_SENDS, 16 * 1_024 * 1_024);
     server takes them; at the end of the input it leaves, once every send has its outcome.\n\
     A line that can't be sent is told on standard error, and the exit code is 1.\n\n\
     When the connection is lost it shows `reconnecting…`, keeps what is typed, and goes on after\n\
-    `reconnected`: nothing is lost, repeated or reordered, unless it says that events were missed.\n\n\
+    `reconnected`: nothing is lost, repeated or reordered, unless it says that events were missed.\n\
+    Where everything was sent, it leaves without waiting to get back in.\n\n\
     With --json each event is one object per line, {\"event\": \"signal\", \"sequence\": 2, …}, with\n\
     the names of the API's fields.\n\n\
     Examples:\n  \
@@ -107,6 +108,7 @@ pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
         last_send: 0,
         said: 0,
         refused: 0,
+        away: false,
         leaving: Leaving::No,
     };
     let ended = member.take_part(&mut events, &mut lines, &mut interrupts, args.stay).await;
@@ -144,6 +146,8 @@ struct Member {
     said: usize,
     /// How many of them were not, for good.
     refused: usize,
+    /// Whether the connection is lost, for now.
+    away: bool,
     leaving: Leaving,
 }
 
@@ -157,6 +161,11 @@ impl Member {
         stay: bool,
     ) -> Result<(), Failure> {
         loop {
+            // To get back in only to say goodbye is not worth a wait, which may
+            // end with giving up.
+            if self.away && self.leaving == Leaving::WhenSettled && self.sends.is_empty() {
+                self.leave_now();
+            }
             // Asked once: the printer may catch up between two questions.
             let keeps_up = self.printer.keeps_up();
             tokio::select! {
@@ -174,6 +183,8 @@ impl Member {
                 Some(line) = lines.recv(), if self.takes_input() => match line {
                     Line::Text(text) => self.typed(&text)?,
                     Line::End if stay => self.leaving = Leaving::Never,
+                    // Nobody who interrupts waits for the way back.
+                    Line::Interrupt if self.away => self.leave_now(),
                     Line::End | Line::Interrupt => self.leave(),
                     Line::Failed(why) => {
                         self.not_sent(&format!("standard input can't be read: {why}"))?;
@@ -184,9 +195,7 @@ impl Member {
                     if self.leaving == Leaving::Now {
                         return self.left();
                     }
-                    self.leaving = Leaving::Now;
-                    let session = self.session.clone();
-                    tokio::spawn(async move { session.leave_now().await });
+                    self.leave_now();
                 }
             }
         }
@@ -203,9 +212,20 @@ impl Member {
         tokio::spawn(async move { session.leave().await });
     }
 
+    fn leave_now(&mut self) {
+        self.leaving = Leaving::Now;
+        let session = self.session.clone();
+        tokio::spawn(async move { session.leave_now().await });
+    }
+
     fn see(&mut self, event: &Event) -> Result<(), Failure> {
         if let Event::Joined { connection, .. } | Event::Reconnected { connection, .. } = event {
             self.me.clone_from(&connection.connection_id);
+        }
+        match event {
+            Event::Reconnecting { .. } => self.away = true,
+            Event::Reconnected { .. } => self.away = false,
+            _ => {}
         }
         if self.json {
             self.printer.line(&as_json::member_event(event).to_string())?;

@@ -79,6 +79,41 @@ async fn a_gap_is_told_with_who_is_there_now() {
 }
 
 #[tokio::test]
+async fn the_end_of_the_input_waits_for_what_was_typed_while_it_was_away() {
+    let server = TestServer::start().await;
+    let mut onlooker = server.join("demo").without_connection_events().enter().await;
+    let relay = Relay::to(server.address()).await;
+    let mut join = Process::start(client_at(&relay.endpoint(), &["join", "demo"]));
+    join.says("you are").await;
+    relay.cut();
+    join.says("* reconnecting\u{2026}").await;
+    join.types("one\ntwo\n").await;
+    join.input = None;
+    relay.mend();
+    join.done().await.well();
+    for data in ["one", "two"] {
+        assert_eq!(onlooker.heard().await, data);
+    }
+}
+
+#[tokio::test]
+async fn with_nothing_left_to_send_it_does_not_wait_to_get_back_in() {
+    let server = TestServer::start().await;
+    for leaves in ["", "/quit\n"] {
+        let relay = Relay::to(server.address()).await;
+        // JSON shows the outcome, which a cut could still take away.
+        let mut join = Process::start(client_at(&relay.endpoint(), &["join", "demo", "--json"]));
+        join.types("said\n").await;
+        join.says("\"accepted\"").await;
+        relay.cut();
+        join.says("\"reconnecting\"").await;
+        join.types(leaves).await;
+        // All was sent: the code is 0.
+        join.done().await.well();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_goes_for_good_is_told_with_what_was_not_sent() {
     let mut server = TestServer::start().await;
     let endpoint = format!("http://{}", server.address());

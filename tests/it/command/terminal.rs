@@ -13,9 +13,9 @@ use rustix::{
 };
 use tokio::{process::Child, sync::mpsc};
 
-use super::{PATIENCE, client};
+use super::{PATIENCE, client_at};
 use crate::support::{
-    Event, Member, TestServer, from_server,
+    Event, Member, Relay, TestServer, from_server,
     proto::{self, DisconnectReason},
     within,
 };
@@ -32,6 +32,10 @@ struct Terminal {
 
 impl Terminal {
     fn join(server: &TestServer, flags: &[&str]) -> Self {
+        Self::join_at(&format!("http://{}", server.address()), flags)
+    }
+
+    fn join_at(endpoint: &str, flags: &[&str]) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -39,7 +43,7 @@ impl Terminal {
         tcsetwinsize(&keyboard, size).unwrap();
         let name = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
         let tty = OpenOptions::new().read(true).write(true).open(name).unwrap();
-        let mut command = client(server, &[&["join", "demo"], flags].concat());
+        let mut command = client_at(endpoint, &[&["join", "demo"], flags].concat());
         let end = || Stdio::from(tty.try_clone().unwrap());
         command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
@@ -160,6 +164,33 @@ async fn ctrl_c_ctrl_d_and_quit_leave_and_give_the_terminal_back() {
         assert_eq!(terminal.ended().await, 0, "{keys:?}");
         assert!(terminal.is_as_it_was(), "{keys:?}");
     }
+}
+
+#[tokio::test]
+async fn a_loss_shows_above_what_is_typed_and_ctrl_c_leaves_all_the_same() {
+    let server = TestServer::start().await;
+    let relay = Relay::to(server.address()).await;
+    let mut terminal = Terminal::join_at(&relay.endpoint(), &[]);
+    terminal.shows("> ").await;
+    terminal.types("half a ");
+    terminal.shows("half a ").await;
+    relay.cut();
+    terminal.shows("* reconnecting\u{2026}").await;
+    terminal.shows("half a ").await;
+    relay.mend();
+    terminal.shows("* reconnected").await;
+    terminal.types("line\r");
+    terminal.shows("you       half a line").await;
+    relay.cut();
+    terminal.shows("* reconnecting\u{2026}").await;
+    terminal.types("waits\r");
+    terminal.shows("waits").await;
+    // Between two prompts Ctrl-C means nothing: this begins the next.
+    terminal.shows("\u{1b}[?2004h").await;
+    terminal.types("\u{3}");
+    terminal.shows("! not sent: ").await;
+    assert_eq!(terminal.ended().await, 0);
+    assert!(terminal.is_as_it_was());
 }
 
 #[tokio::test]
