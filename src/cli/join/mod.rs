@@ -240,9 +240,11 @@ impl Member {
         if self.json {
             self.printer.line(&as_json::outcome(send, &outcome).to_string())?;
         }
+        // What a script's interrupt dropped is told once, by its number.
+        let dropped = !self.person && self.leaving == Leaving::Now && outcome == Err(SendError::Over);
         match show::outcome(&outcome) {
-            Some(text) => self.note(&text),
-            None => Ok(()),
+            Some(text) if !dropped => self.note(&text),
+            _ => Ok(()),
         }
     }
 

@@ -150,6 +150,20 @@ async fn an_interrupt_leaves_while_its_input_is_open_too() {
 }
 
 #[tokio::test]
+async fn an_interrupt_drops_what_waits_and_says_how_much_it_was() {
+    let server = TestServer::with(&["--signals-per-second", "1", "--signal-burst", "1"]).await;
+    let mut join = Process::start(client(&server, &["join", "demo"]));
+    let lines = "line\n".repeat(50);
+    join.types(&format!("{lines}/to\n")).await;
+    // All before it were taken.
+    assert!(join.complaint().await.contains("/to needs an id"));
+    join.signal("INT").await;
+    let done = join.done().await;
+    done.failed(1, &["of 51 lines were not sent"]);
+    assert_eq!(done.err.lines().count(), 1, "{done:?}");
+}
+
+#[tokio::test]
 async fn with_json_each_event_is_an_object_with_the_apis_names() {
     let server = TestServer::start().await;
     let mut join = Process::start(client(&server, &["join", "demo", "--json", "--data", "Ada", "--type", "chat"]));
