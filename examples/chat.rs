@@ -4,10 +4,10 @@
 //! $ cargo run --example chat -- demo Ada
 //! ```
 
-use std::{env, error::Error};
+use std::{env, error::Error, io, thread};
 
-use signalbox::client::{Client, Event, JoinOptions, Signal};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use signalbox::client::{Client, Event, JoinOptions, Over, Signal};
+use tokio::{sync::mpsc, task::JoinSet};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,14 +21,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let (session, mut events) = client.join(JoinOptions::new(session_id).connection_data(name)).await?;
 
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    // By a thread of its own: a read of standard input can't be cancelled, and
+    // the runtime would wait for one before it ends.
+    let (typed, mut lines) = mpsc::channel(1);
+    thread::spawn(move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            if typed.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+
+    let mut outcomes = JoinSet::new();
     let mut typing = true;
-    loop {
+    let reason = loop {
         tokio::select! {
-            line = lines.next_line(), if typing => match line? {
+            line = lines.recv(), if typing => match line {
                 Some(line) => {
                     let outcome = session.signal(Signal::new("chat", line));
-                    tokio::spawn(async move {
+                    outcomes.spawn(async move {
                         if let Err(error) = outcome.await {
                             eprintln!("not sent: {error}");
                         }
@@ -42,23 +53,33 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     tokio::spawn(async move { session.leave().await });
                 }
             },
-            event = events.next() => match event {
-                Some(Event::Signal(signal)) => {
+            Some(event) = events.next() => match event {
+                Event::Signal(signal) => {
                     // Who it was may be gone by now.
                     let connections = session.connections();
                     let sender = connections.iter().find(|one| Some(&one.connection_id) == signal.from.as_ref());
                     println!("{}: {}", sender.map_or("somebody", |one| &one.data), signal.data);
                 }
-                Some(Event::Joined { connections, .. }) => println!("* {} here", connections.len()),
-                Some(Event::ConnectionCreated { connection, .. }) => println!("* {} joined", connection.data),
-                Some(Event::ConnectionDestroyed { .. }) => println!("* somebody is gone"),
-                Some(Event::Reconnecting { why }) => println!("* reconnecting… ({why})"),
-                Some(Event::Reconnected { gap: false, .. }) => println!("* reconnected"),
-                Some(Event::Reconnected { gap: true, .. }) => println!("* reconnected; something was missed"),
-                Some(Event::Disconnected { reason, .. }) => println!("* {reason}"),
-                Some(_) => {}
-                None => return Ok(()),
+                Event::Joined { connections, .. } => println!("* {} here", connections.len()),
+                Event::ConnectionCreated { connection, .. } => println!("* {} joined", connection.data),
+                Event::ConnectionDestroyed { .. } => println!("* somebody is gone"),
+                Event::Reconnecting { why } => println!("* reconnecting… ({why})"),
+                Event::Reconnected { gap: false, .. } => println!("* reconnected"),
+                Event::Reconnected { gap: true, .. } => println!("* reconnected; something was missed"),
+                // The last event.
+                Event::Disconnected { reason, .. } => break reason,
+                _ => {}
             },
+            Some(_) = outcomes.join_next() => {}
         }
+    };
+    // Every line has its outcome by now, though not everyone has told it yet.
+    outcomes.join_all().await;
+    match reason {
+        Over::Left => {
+            println!("* left");
+            Ok(())
+        }
+        reason => Err(reason.to_string().into()),
     }
 }

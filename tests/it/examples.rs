@@ -2,9 +2,12 @@
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::Command,
+};
 
-use crate::support::{Event, TestServer, signal, within};
+use crate::support::{Event, Relay, TestServer, proto, signal, within};
 
 /// A program takes a while to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +34,14 @@ async fn output(mut command: Command, input: &str) -> String {
     out
 }
 
+/// The next who joins.
+fn joined(event: &Event) -> Option<proto::Connection> {
+    match event {
+        Event::ConnectionCreated(created) => created.connection.clone(),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn a_chat_shows_who_is_there_and_sends_each_line() {
     let server = TestServer::start().await;
@@ -41,14 +52,36 @@ async fn a_chat_shows_who_is_there_and_sends_each_line() {
     for line in ["* 2 here", "Ada: hello", "Ada: and bye", "* left"] {
         assert!(out.lines().any(|said| said == line), "{line:?} is not in {out}");
     }
-    let joined = |event: &Event| match event {
-        Event::ConnectionCreated(created) => created.connection.clone(),
-        _ => None,
-    };
     assert_eq!(other.find("an arrival", joined).await.data, "Ada");
     for line in ["hello", "and bye"] {
         assert_eq!(other.signal().await.signal, Some(signal("chat", line)));
     }
+}
+
+#[tokio::test]
+async fn a_chat_comes_back_and_ends_when_it_is_put_out_though_its_input_is_open() {
+    let server = TestServer::start().await;
+    let mut other = server.join("demo").enter().await;
+    let relay = Relay::to(server.address()).await;
+    let mut chat = example("chat");
+    chat.args(["demo", "Ada", &relay.endpoint()]);
+    let mut child = chat.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = async || within(PATIENCE, "a line", lines.next_line()).await.unwrap().unwrap();
+    let id = other.find("an arrival", joined).await.connection_id;
+    assert_eq!(next().await, "* 2 here");
+    relay.cut();
+    assert!(next().await.starts_with("* reconnecting\u{2026} ("));
+    input.write_all(b"meanwhile\n").await.unwrap();
+    relay.mend();
+    assert_eq!(next().await, "* reconnected");
+    assert_eq!(next().await, "Ada: meanwhile");
+    let sent = other.disconnect(&id);
+    other.accepted(sent).await;
+    let done = within(PATIENCE, "the end of the chat", child.wait_with_output()).await.unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("FORCE_DISCONNECTED"), "{done:?}");
 }
 
 #[tokio::test]
