@@ -80,11 +80,22 @@ impl Peer {
         }
         Ok(())
     }
+
+    /// Leaves, having got nothing more than what was expected.
+    async fn leave(mut self) -> Result<(), Box<dyn Error>> {
+        self.session.leave().await;
+        match self.receive().await {
+            Ok((kind, data)) => Err(format!("{} has {kind}: {data} once too often", self.name).into()),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let server = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:50051".to_owned());
+    let server = env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:50051".to_owned());
+    // The relay has no use for more than HOST:PORT, and the client takes that too.
+    let server = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let (relay, drops) = relay(server.clone()).await?;
     let call = format!("call-{}", std::process::id());
     let mut caller = Peer::join("caller", &server, &call).await?;
@@ -103,9 +114,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     caller.expect("answer", "v=0 answer").await?;
     caller.expect_candidates("callee").await?;
     callee.expect_candidates("caller").await?;
+    caller.leave().await?;
+    callee.leave().await?;
     println!("both have everything, once and in order");
-    caller.session.leave().await;
-    callee.session.leave().await;
     Ok(())
 }
 

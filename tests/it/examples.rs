@@ -87,11 +87,13 @@ async fn a_chat_comes_back_and_ends_when_it_is_put_out_though_its_input_is_open(
 #[tokio::test]
 async fn a_call_is_set_up_through_a_dropped_connection() {
     let server = TestServer::start().await;
-    let mut call_setup = example("call_setup");
-    call_setup.arg(server.address().to_string());
-    let out = output(call_setup, "").await;
-    for line in ["callee is reconnecting…", "callee reconnected, gap: false", "both have everything"] {
-        assert!(out.contains(line), "{line:?} is not in {out}");
+    for endpoint in [server.address().to_string(), format!("http://{}", server.address())] {
+        let mut call_setup = example("call_setup");
+        call_setup.arg(endpoint);
+        let out = output(call_setup, "").await;
+        for line in ["callee is reconnecting…", "callee reconnected, gap: false", "both have everything"] {
+            assert!(out.contains(line), "{line:?} is not in {out}");
+        }
     }
 }
 
