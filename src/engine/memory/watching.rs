@@ -22,8 +22,8 @@ use super::{
 };
 
 enum Listing {
-    /// After this session, or from the beginning.
-    From(Option<SessionId>),
+    /// From this session on.
+    From(Bound<SessionId>),
     Done,
 }
 
@@ -40,20 +40,21 @@ impl Watching {
     /// A watch of one session, or of all.
     pub(super) fn new(engine: Arc<Inner>, session: Option<SessionId>) -> Self {
         let watcher = engine.watchers.add(session);
-        Self { engine, watcher, listing: Listing::From(None), listed: VecDeque::new(), over: false }
+        Self { engine, watcher, listing: Listing::From(Bound::Unbounded), listed: VecDeque::new(), over: false }
     }
 
     /// Lists one more session into `listed`, or the marker.
-    fn list_next(&mut self, after: Option<SessionId>) {
-        let Some(slot) = self.engine.next_to_list(after.as_ref(), &self.watcher) else {
+    fn list_next(&mut self, from: Bound<SessionId>) {
+        let Some(slot) = self.engine.next_to_list(from.as_ref(), &self.watcher) else {
             self.listed.push_back(Change::SnapshotComplete);
             self.listing = Listing::Done;
             return;
         };
         let state = lock(&slot.state);
         if state.removed {
-            // Somebody may have made it anew: look again from the same place.
-            self.listing = Listing::From(after);
+            // Somebody may have made it anew: look for it again, and no further
+            // back. What is below was passed, and is a change if it began since.
+            self.listing = Listing::From(Bound::Included(slot.id.clone()));
             return;
         }
         let id = &slot.id;
@@ -64,7 +65,7 @@ impl Watching {
         }
         // Under the session's lock: from here on its changes are buffered.
         self.watcher.pass(Passed::Through(id.clone()));
-        self.listing = Listing::From(Some(id.clone()));
+        self.listing = Listing::From(Bound::Excluded(id.clone()));
     }
 }
 
@@ -80,7 +81,7 @@ impl Stream for Watching {
                 return Poll::Ready(Some(Ok(change)));
             }
             match std::mem::replace(&mut self.listing, Listing::Done) {
-                Listing::From(after) => self.list_next(after),
+                Listing::From(from) => self.list_next(from),
                 Listing::Done => {
                     return self.watcher.poll_next(context).map(|next| {
                         self.over = next.is_err();
@@ -93,17 +94,14 @@ impl Stream for Watching {
 }
 
 impl Inner {
-    /// The next session to list after `after`; `watcher` passes everything
-    /// below it in the same moment, so that a session made between is a change.
-    fn next_to_list(&self, after: Option<&SessionId>, watcher: &Watcher) -> Option<Arc<Slot>> {
+    /// The next session to list; `watcher` passes everything below it in the
+    /// same moment, so that a session made between is a change.
+    fn next_to_list(&self, from: Bound<&SessionId>, watcher: &Watcher) -> Option<Arc<Slot>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let next = match watcher.only() {
-            Some(only) if after.is_none() => slots.get(only),
-            Some(_) => None,
-            None => {
-                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                slots.range((from, Bound::Unbounded)).next().map(|(_, slot)| slot)
-            }
+            Some(_) if matches!(from, Bound::Excluded(_)) => None,
+            Some(only) => slots.get(only),
+            None => slots.range((from, Bound::Unbounded)).next().map(|(_, slot)| slot),
         };
         watcher.pass(next.map_or(Passed::Everything, |slot| Passed::Below(slot.id.clone())));
         next.cloned()
