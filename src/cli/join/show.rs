@@ -5,7 +5,7 @@ use crate::{
         output::{bare, harmless, short, time_of_day},
         sessions,
     },
-    client::{Accepted, Connection, Event, Received, SendError},
+    client::{Accepted, Connection, Event, Over, Received, SendError},
 };
 
 /// An event in a line, or nothing when it isn't worth one; `me` is this
@@ -46,6 +46,8 @@ pub(super) fn event(event: &Event, me: &str) -> Option<String> {
             connection.connection_id,
             others(connections)
         ),
+        // It was asked for.
+        Event::Disconnected { reason: Over::Left, .. } => return None,
         Event::Disconnected { reason, .. } => format!("{}  * disconnected: {}", now(), harmless(&reason.to_string())),
     })
 }
