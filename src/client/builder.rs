@@ -84,8 +84,7 @@ impl Client {
         let (events, received) = mpsc::channel(MOST_EVENTS);
         let (first, joined) = oneshot::channel();
         let connector = Arc::clone(&self.connector);
-        let endpoints = self.endpoints.to_vec();
-        tokio::spawn(Driver::new(Arc::clone(&shared), connector, endpoints, tokens, events, first).run());
+        tokio::spawn(Driver::new(Arc::clone(&shared), connector, tokens, events, first).run());
         match joined.await {
             Ok(Ok(())) => Ok((session, Events { events: received, shared })),
             Ok(Err(error)) => Err(error),

@@ -194,7 +194,6 @@ impl Stream {
 pub(super) struct Driver {
     shared: Arc<Shared>,
     connector: SharedConnector,
-    endpoints: Vec<String>,
     tokens: Arc<tokio::sync::Mutex<Tokens>>,
     streams: Vec<Stream>,
     delivery: Delivery,
@@ -205,14 +204,13 @@ impl Driver {
     pub(super) fn new(
         shared: Arc<Shared>,
         connector: SharedConnector,
-        endpoints: Vec<String>,
         tokens: Tokens,
         events: mpsc::Sender<Event>,
         first: oneshot::Sender<Result<(), ConnectError>>,
     ) -> Self {
         let delivery = Delivery { shared: Arc::clone(&shared), events, backlog: VecDeque::new(), filters: None };
         let tokens = Arc::new(tokio::sync::Mutex::new(tokens));
-        Self { shared, connector, endpoints, tokens, streams: Vec::new(), delivery, first: Some(first) }
+        Self { shared, connector, tokens, streams: Vec::new(), delivery, first: Some(first) }
     }
 
     pub(super) async fn run(mut self) {
@@ -247,7 +245,7 @@ impl Driver {
             match output {
                 Output::Open { stream, endpoint, join, renew_token } => {
                     let frame = JoinRequest { frame: Some(Frame::Join(*join)) };
-                    self.open(stream, self.endpoints[endpoint].clone(), frame, renew_token);
+                    self.open(stream, endpoint, frame, renew_token);
                 }
                 Output::Frame(stream, frame) => {
                     if let Some(stream) = self.streams.iter().find(|one| one.id == stream) {

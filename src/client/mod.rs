@@ -23,6 +23,7 @@
 //! server's log no longer reaches back or the connection is gone, the
 //! application is told by `Reconnected { gap: true, .. }`.
 
+mod back_off;
 mod backend;
 mod builder;
 mod connect;

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
@@ -16,6 +15,7 @@ use crate::domain::Reason;
 
 use super::super::{
     CallError, ConnectError, Refusal,
+    back_off::pauses,
     connect::failed,
     token::Tokens,
     transport::{cause, connect},
@@ -208,7 +208,7 @@ impl Caller {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let begun = Instant::now();
-        let mut pauses = pauses(self.back_off);
+        let mut pauses = pauses(self.back_off, None);
         let mut at = self.preferred.load(Ordering::Relaxed);
         // Of this round; after each there is a pause.
         let (mut tried, mut patience) = (1, Duration::ZERO);
@@ -311,11 +311,6 @@ impl Caller {
             }
         })
     }
-}
-
-/// The pauses between the rounds of a call.
-fn pauses((first, longest): (Duration, Duration)) -> ExponentialBackoff {
-    ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest).without_max_times().with_jitter().build()
 }
 
 #[cfg(test)]

@@ -15,14 +15,16 @@ mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 
 use crate::{
     domain::Limits,
     proto::{self, ClientAction, JoinRequest, Leave, join_request::Frame},
 };
 
-use super::{Accepted, ConnectError, Connection, Event, Lost, Over, Refusal, SendError, roster::Roster};
+use super::{
+    Accepted, ConnectError, Connection, Event, Lost, Over, Refusal, SendError, back_off::pauses, roster::Roster,
+};
 
 use opening::Opening;
 use pace::Pace;
@@ -65,7 +67,7 @@ pub(super) type StreamId = u64;
 #[derive(Debug)]
 pub(super) enum Output<T> {
     /// Open a stream to an endpoint and send `join` on it.
-    Open { stream: StreamId, endpoint: usize, join: Box<proto::Join>, renew_token: bool },
+    Open { stream: StreamId, endpoint: String, join: Box<proto::Join>, renew_token: bool },
     /// Send a frame on a stream.
     Frame(StreamId, JoinRequest),
     /// Let go of a stream.
@@ -355,13 +357,5 @@ impl<T> Machine<T> {
 }
 
 fn attempts(settings: &Settings) -> ExponentialBackoff {
-    let builder = ExponentialBuilder::new()
-        .with_min_delay(settings.back_off.0)
-        .with_max_delay(settings.back_off.1)
-        .without_max_times()
-        .with_jitter();
-    match settings.seed {
-        Some(seed) => builder.with_jitter_seed(seed).build(),
-        None => builder.build(),
-    }
+    pauses(settings.back_off, settings.seed)
 }

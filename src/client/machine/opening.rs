@@ -44,7 +44,7 @@ impl<T> Machine<T> {
             last_result_send_id: identity.last_result,
         });
         let join = Box::new(proto::Join { resume, ..self.settings.join.clone() });
-        let endpoint = self.endpoint;
+        let endpoint = self.settings.endpoints[self.endpoint].clone();
         self.outputs.push_back(Output::Open { stream, endpoint, join, renew_token });
     }
 

@@ -39,7 +39,7 @@ fn outputs(machine: &mut Machine<&'static str>) -> Vec<Output<&'static str>> {
 
 fn opened(outputs: &[Output<&'static str>]) -> Option<(StreamId, usize)> {
     outputs.iter().find_map(|output| match output {
-        Output::Open { stream, endpoint, .. } => Some((*stream, *endpoint)),
+        Output::Open { stream, endpoint, .. } => Some((*stream, endpoint.strip_prefix("endpoint ")?.parse().ok()?)),
         _ => None,
     })
 }
