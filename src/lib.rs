@@ -16,6 +16,8 @@
 #[cfg(feature = "server")]
 pub mod auth;
 #[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;

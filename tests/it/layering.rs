@@ -17,10 +17,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["clock", "domain"]),
     ("telemetry", &["clock", "domain"]),
     ("hub", &["clock", "domain", "session", "engine", "telemetry"]),
-    ("grpc", &["clock", "domain", "proto", "session", "engine", "auth", "telemetry", "hub", "random"]),
+    ("grpc", &["clock", "domain", "http2", "proto", "session", "engine", "auth", "telemetry", "hub", "random"]),
     ("server", &["clock", "domain", "proto", "random", "session", "engine", "auth", "telemetry", "hub", "grpc"]),
     ("client", &["clock", "domain", "proto"]),
-    ("cli", &["clock", "domain", "proto", "client", "server", "telemetry"]),
+    ("http2", &[]),
+    ("bench", &["clock", "domain", "proto", "server", "telemetry"]),
+    ("cli", &["bench", "clock", "domain", "proto", "client", "server", "telemetry"]),
 ];
 
 /// What no room but these may name.
