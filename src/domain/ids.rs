@@ -77,6 +77,15 @@ impl ConnectionId {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
+    /// How long its text is, always.
+    pub const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
+
+    /// Its text, written into `buffer`.
+    #[must_use]
+    pub fn write<'a>(&self, buffer: &'a mut [u8; Self::TEXT_BYTES]) -> &'a str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+
     /// Parses the one spelling that the server writes: hyphenated, lower case.
     /// Anything else can't be a connection's name.
     #[must_use]

@@ -123,6 +123,12 @@ pub trait Link: Send + Sync {
     /// in the order asked.
     fn submit(&self, command: Command);
 
+    /// Asks for several things in this order, and empties the list; cheaper
+    /// than one by one, and the same.
+    fn submit_all(&self, commands: &mut Vec<Command>) {
+        commands.drain(..).for_each(|command| self.submit(command));
+    }
+
     /// The stream is gone. What was submitted before is done before.
     fn detach(&self, ending: Ending);
 }
@@ -197,6 +203,17 @@ pub trait Room: Send {
     /// whose outbox overflows are told in `overflowed`, and get nothing more.
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>);
 
+    /// As [`Room::deliver`], several in their order: what one command, or
+    /// several submitted together, brought about.
+    fn deliver_all(&mut self, entries: &[Arc<Entry>], overflowed: &mut Vec<Handle>) {
+        entries.iter().for_each(|entry| self.deliver(entry, overflowed));
+    }
+
     /// A send was decided.
     fn answer(&mut self, handle: Handle, result: &SendResult, overflowed: &mut Vec<Handle>);
+
+    /// As [`Room::answer`], several of one connection in their order.
+    fn answer_all(&mut self, handle: Handle, results: &[SendResult], overflowed: &mut Vec<Handle>) {
+        results.iter().for_each(|result| self.answer(handle, result, overflowed));
+    }
 }

@@ -1,6 +1,6 @@
 //! The request frames of a `Join` stream, out of its body.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
@@ -23,61 +23,113 @@ pub(super) enum Ended {
     Invalid(Refusal),
 }
 
-/// Reads frames.
+/// Cuts frames out of bytes that come in pieces; copies only what is cut
+/// across pieces.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    /// The beginning of a frame whose end is still to come.
+    partial: Vec<u8>,
+}
+
+impl Cutter {
+    /// The next frame. Nothing: all of `input` is taken in, and more is needed.
+    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, Refusal> {
+        if self.partial.is_empty() {
+            if let Some(message) = take_message(input)? {
+                return decode(message).map(Some);
+            }
+            self.partial.extend_from_slice(input);
+            *input = &[];
+            return Ok(None);
+        }
+        loop {
+            let length = match message_length(&self.partial)? {
+                None => PREFIX_BYTES,
+                Some(length) => PREFIX_BYTES + length,
+            };
+            let missing = length - self.partial.len();
+            let (more, rest) = input.split_at(missing.min(input.len()));
+            self.partial.extend_from_slice(more);
+            *input = rest;
+            if self.partial.len() < length {
+                return Ok(None);
+            }
+            if message_length(&self.partial)? == Some(length - PREFIX_BYTES) {
+                let whole = std::mem::take(&mut self.partial);
+                return decode(&whole[PREFIX_BYTES..]).map(Some);
+            }
+        }
+    }
+
+    /// The requests ended: not inside a frame?
+    pub(super) fn end(&self) -> Result<(), Refusal> {
+        match self.partial.len() {
+            0 => Ok(()),
+            left => Err(invalid(format!("the requests ended inside a frame, after {left} bytes of it"))),
+        }
+    }
+}
+
+/// How long the message is that begins here, when its prefix is there.
+fn message_length(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    let Some([compressed, length @ ..]) = bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*length) as usize;
+    if *compressed != 0 {
+        return Err(invalid(format!("the frame is compressed (flag {compressed}); send it uncompressed")));
+    }
+    if length > MAX_FRAME_BYTES {
+        return Err(invalid(format!("the frame has {length} bytes; the limit is {MAX_FRAME_BYTES}")));
+    }
+    Ok(Some(length))
+}
+
+/// Takes a whole message off the bytes, if one is there.
+fn take_message<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+    let Some(length) = message_length(input)? else { return Ok(None) };
+    if input.len() < PREFIX_BYTES + length {
+        return Ok(None);
+    }
+    let (message, rest) = input[PREFIX_BYTES..].split_at(length);
+    *input = rest;
+    Ok(Some(message))
+}
+
+/// Reads frames out of a body.
 pub(super) struct Frames<B> {
     body: B,
-    buffer: BytesMut,
+    data: Bytes,
+    cutter: Cutter,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Frames<B> {
     pub(super) fn new(body: B) -> Self {
-        Self { body, buffer: BytesMut::new() }
+        Self { body, data: Bytes::new(), cutter: Cutter::default() }
     }
 
     /// The next frame. Cancelling loses nothing.
     pub(super) async fn next(&mut self) -> Result<Frame, Ended> {
         loop {
-            if let Some(message) = self.cut().map_err(Ended::Invalid)? {
-                return decode(message).map_err(Ended::Invalid);
+            let mut input = &self.data[..];
+            let cut = self.cutter.next(&mut input);
+            let taken = self.data.len() - input.len();
+            self.data.advance(taken);
+            if let Some(frame) = cut.map_err(Ended::Invalid)? {
+                return Ok(frame);
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
+                        self.data = data;
                     }
                 }
                 Some(Err(_)) => return Err(Ended::Broken),
-                None if self.buffer.is_empty() => return Err(Ended::HalfClosed),
-                None => {
-                    let left = self.buffer.len();
-                    return Err(Ended::Invalid(invalid(format!(
-                        "the requests ended inside a frame, after {left} bytes of it"
-                    ))));
-                }
+                None => return Err(self.cutter.end().map_or_else(Ended::Invalid, |()| Ended::HalfClosed)),
             }
         }
     }
-
-    /// Cuts a whole message off the buffer, if one is there.
-    fn cut(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
-        let [compressed, length @ ..] = *prefix;
-        let length = u32::from_be_bytes(length) as usize;
-        if compressed != 0 {
-            return Err(invalid(format!("the frame is compressed (flag {compressed}); send it uncompressed")));
-        }
-        if length > MAX_FRAME_BYTES {
-            return Err(invalid(format!("the frame has {length} bytes; the limit is {MAX_FRAME_BYTES}")));
-        }
-        if self.buffer.len() < PREFIX_BYTES + length {
-            return Ok(None);
-        }
-        self.buffer.advance(PREFIX_BYTES);
-        Ok(Some(self.buffer.split_to(length).freeze()))
-    }
 }
 
-fn decode(message: Bytes) -> Result<Frame, Refusal> {
+fn decode(message: &[u8]) -> Result<Frame, Refusal> {
     let request = JoinRequest::decode(message)
         .map_err(|error| invalid(format!("the frame is no JoinRequest in protobuf: {error}")))?;
     request.frame.ok_or_else(|| {

@@ -30,7 +30,7 @@ use super::{
 };
 
 /// How long a stream may stay without a `join`. Source: the contract.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a stream's reader and its response body share.
 pub(super) struct Stream {
@@ -72,59 +72,70 @@ impl Stream {
     }
 }
 
-/// Reads one stream's requests.
+/// What one stream's requests ask for. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Reader {
-    pub(super) services: Services,
-    pub(super) metadata: HeaderMap,
+    pub(super) services: Arc<Services>,
     pub(super) outlet: OutletId,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) stream: Arc<Stream>,
+}
+
+/// What becomes of a frame after the first.
+pub(super) enum Taken {
+    /// It is asked of the session.
+    Command(Command),
+    /// So is this, and nothing more is read.
+    Last(Command),
+    /// It is left undecided: a resume sends it again.
+    Nothing,
+    /// It ends the stream.
+    Refused(Refusal),
 }
 
 impl Reader {
     /// Reads until the client has nothing more to send, or the stream is over.
-    pub(super) async fn run<B: Body<Data = Bytes> + Unpin>(self, body: B) {
+    pub(super) async fn run<B: Body<Data = Bytes> + Unpin>(self, metadata: HeaderMap, stream: Arc<Stream>, body: B) {
         let _guard = PanicGuard { outbox: Arc::clone(&self.outbox) };
         let mut frames = Frames::new(body);
-        let over = self.stream.over.clone();
+        let over = stream.over.clone();
         let first = tokio::select! {
             biased;
             () = over.cancelled() => return,
             first = tokio::time::timeout(JOIN_TIMEOUT, frames.next()) => first,
         };
-        let joined = match first {
-            Err(_) => Err(Refusal::new(
-                Reason::JoinTimeout,
-                format!("no join frame came within {} s", JOIN_TIMEOUT.as_secs()),
-            )),
-            Ok(Ok(Frame::Join(join))) => self.join(join).await,
-            Ok(Ok(other)) => Err(Refusal::new(
-                Reason::JoinRequired,
-                format!("the first frame is a {}; it must be join", name(&other)),
-            )
-            .field("frame")),
-            Ok(Err(Ended::HalfClosed)) => {
-                Err(Refusal::new(Reason::JoinRequired, "the requests ended before a join frame").field("frame"))
-            }
+        let join = match first {
+            Err(_) => Err(too_late()),
+            Ok(Ok(frame)) => first_frame(frame),
+            Ok(Err(Ended::HalfClosed)) => Err(no_join()),
             Ok(Err(Ended::Broken)) => return,
             Ok(Err(Ended::Invalid(refusal))) => Err(refusal),
+        };
+        let joined = match join {
+            Ok(join) => self.join(&metadata, join, |link| stream.linked(link)).await,
+            Err(refusal) => Err(refusal),
         };
         match joined {
             Ok(link) => tokio::select! {
                 biased;
                 () = over.cancelled() => {}
-                () = self.serve(&mut frames, &link) => {}
+                () = self.serve(&mut frames, &link, &stream) => {}
             },
             Err(refusal) => self.refuse(refusal),
         }
     }
 
-    /// Joins, or resumes. Not cancelled half-way: a join that an engine let in
-    /// must be let go again.
-    async fn join(&self, join: proto::Join) -> Result<Arc<dyn Link>, Refusal> {
+    /// Joins, or resumes; `linked` is called as soon as the stream is in. Not
+    /// to be cancelled half-way: a join that an engine let in must be let go
+    /// again.
+    pub(super) async fn join(
+        &self,
+        metadata: &HeaderMap,
+        join: proto::Join,
+        linked: impl FnOnce(&Arc<dyn Link>),
+    ) -> Result<Arc<dyn Link>, Refusal> {
         let limits = &self.services.limits;
         let session = SessionId::parse(&join.session_id, limits, "join.session_id")?;
-        let grant = self.services.gate.join(&self.metadata, &session)?;
+        let grant = self.services.gate.join(metadata, &session)?;
         let wish = parse::join(join, limits)?;
         let join = Join {
             data: wish.data,
@@ -136,7 +147,7 @@ impl Reader {
             fresh_token: ResumeToken::from_random(self.random::<RESUME_TOKEN_BYTES>()?),
         };
         let joined = self.services.engine.join(session.clone(), self.outlet, join).await?;
-        self.stream.linked(&joined.link);
+        linked(&joined.link);
 
         let admission = joined.admission;
         let connection = admission.info.id;
@@ -152,43 +163,55 @@ impl Reader {
         Ok(joined.link)
     }
 
-    async fn serve<B: Body<Data = Bytes> + Unpin>(&self, frames: &mut Frames<B>, link: &Arc<dyn Link>) {
-        let limits = &self.services.limits;
+    async fn serve<B: Body<Data = Bytes> + Unpin>(
+        &self,
+        frames: &mut Frames<B>,
+        link: &Arc<dyn Link>,
+        stream: &Arc<Stream>,
+    ) {
         loop {
             // A sender whose frames are all there already would never yield.
             tokio::task::coop::consume_budget().await;
-            let refusal = match frames.next().await {
-                // Undecided: a resume sends it again.
-                Ok(Frame::Send(_) | Frame::Disconnect(_)) if self.outbox.is_ending() => continue,
-                Ok(Frame::Send(send)) => {
-                    let id = send.send_id;
-                    let attempt = self.begin_send(id).and_then(|()| parse::send(send, limits));
-                    link.submit(Command::Send(id, attempt));
-                    continue;
-                }
-                Ok(Frame::Disconnect(disconnect)) => {
-                    let id = disconnect.send_id;
-                    let attempt = self.begin_send(id).map(|()| parse::connection(disconnect.connection_id));
-                    link.submit(Command::Disconnect(id, attempt));
-                    continue;
-                }
-                Ok(Frame::Leave(_)) => {
-                    link.submit(Command::Leave);
-                    return;
-                }
-                Ok(Frame::Join(_)) => {
-                    Refusal::new(Reason::AlreadyJoined, "a second join frame; a stream joins once").field("frame")
-                }
+            let taken = match frames.next().await {
+                Ok(frame) => self.take(frame),
                 // The connection stays and receives.
                 Err(Ended::HalfClosed) => return,
                 // The response body is dropped, which says it all.
                 Err(Ended::Broken) => return,
-                Err(Ended::Invalid(refusal)) => refusal,
+                Err(Ended::Invalid(refusal)) => Taken::Refused(refusal),
             };
-            let ending = Ending::Refused(refusal.reason);
-            self.refuse(refusal);
-            self.stream.gone(ending);
-            return;
+            match taken {
+                Taken::Command(command) => link.submit(command),
+                Taken::Nothing => {}
+                Taken::Last(command) => return link.submit(command),
+                Taken::Refused(refusal) => {
+                    let ending = Ending::Refused(refusal.reason);
+                    self.refuse(refusal);
+                    return stream.gone(ending);
+                }
+            }
+        }
+    }
+
+    /// Makes a command of a frame.
+    pub(super) fn take(&self, frame: Frame) -> Taken {
+        let limits = &self.services.limits;
+        match frame {
+            Frame::Send(_) | Frame::Disconnect(_) if self.outbox.is_ending() => Taken::Nothing,
+            Frame::Send(send) => {
+                let id = send.send_id;
+                let attempt = self.begin_send(id).and_then(|()| parse::send(send, limits));
+                Taken::Command(Command::Send(id, attempt))
+            }
+            Frame::Disconnect(disconnect) => {
+                let id = disconnect.send_id;
+                let attempt = self.begin_send(id).map(|()| parse::connection(disconnect.connection_id));
+                Taken::Command(Command::Disconnect(id, attempt))
+            }
+            Frame::Leave(_) => Taken::Last(Command::Leave),
+            Frame::Join(_) => Taken::Refused(
+                Refusal::new(Reason::AlreadyJoined, "a second join frame; a stream joins once").field("frame"),
+            ),
         }
     }
 
@@ -212,11 +235,43 @@ impl Reader {
         })
     }
 
-    fn refuse(&self, refusal: Refusal) {
+    /// Ends the stream with this.
+    pub(super) fn refuse(&self, refusal: Refusal) {
         tracing::debug!(reason = %refusal.reason, message = refusal.message, "stream refused");
         self.services.hub.metrics().refused(refusal.reason);
         self.outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
     }
+
+    /// Ends the stream, and nothing else, after a panic in its service.
+    pub(super) fn panicked(&self) {
+        panicked(&self.outbox);
+    }
+}
+
+/// The first frame, which must be `join`.
+pub(super) fn first_frame(frame: Frame) -> Result<proto::Join, Refusal> {
+    match frame {
+        Frame::Join(join) => Ok(join),
+        other => {
+            Err(Refusal::new(Reason::JoinRequired, format!("the first frame is a {}; it must be join", name(&other)))
+                .field("frame"))
+        }
+    }
+}
+
+/// No frame came at all.
+pub(super) fn no_join() -> Refusal {
+    Refusal::new(Reason::JoinRequired, "the requests ended before a join frame").field("frame")
+}
+
+/// No frame came in time.
+pub(super) fn too_late() -> Refusal {
+    Refusal::new(Reason::JoinTimeout, format!("no join frame came within {} s", JOIN_TIMEOUT.as_secs()))
+}
+
+fn panicked(outbox: &Outbox) {
+    let refusal = Refusal::new(Reason::EngineUnavailable, "an internal error ended this stream");
+    outbox.end(Ending::Refused(refusal.reason), None, Some(refusal));
 }
 
 /// Ends the stream, and nothing else, when its reader panics.
@@ -227,8 +282,7 @@ struct PanicGuard {
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let refusal = Refusal::new(Reason::EngineUnavailable, "an internal error ended this stream");
-            self.outbox.end(Ending::Refused(refusal.reason), None, Some(refusal));
+            panicked(&self.outbox);
         }
     }
 }

@@ -4,6 +4,7 @@
 mod body;
 mod frames;
 mod join;
+mod outgoing;
 mod parse;
 mod sessions;
 mod signaling;

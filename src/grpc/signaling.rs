@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -23,7 +24,7 @@ use tower::Service;
 use crate::{
     domain::{Ending, MAX_FRAME_BYTES, Refusal, SessionId},
     engine::BoxFuture,
-    hub::{Bounds, Outbox},
+    hub::{Bell, Bits, Bounds, Outbox},
     proto::{SendFromServerRequest, SendFromServerResponse},
     telemetry::UnaryMethod,
 };
@@ -32,6 +33,7 @@ use super::{
     PeerAddress, Services,
     body::JoinBody,
     join::{Reader, Stream},
+    outgoing::Outgoing,
     parse,
     status::{explain_bad_message, status},
     wire,
@@ -40,47 +42,55 @@ use super::{
 /// The service, for a tonic router.
 #[derive(Clone)]
 pub struct SignalingService {
-    services: Services,
+    services: Arc<Services>,
 }
 
 impl SignalingService {
     /// The service over these.
     #[must_use]
     pub fn new(services: Services) -> Self {
-        Self { services }
+        Self { services: Arc::new(services) }
     }
 
     /// Answers at once, before a frame is read: a client that waits for
     /// headers before it sends must not deadlock.
     fn join(&self, request: Request<Body>) -> Response<Body> {
         let (head, requests) = request.into_parts();
-        let services = self.services.clone();
-        let interval = services.limits.heartbeat_interval;
         let stream = Stream::new();
         let address = head.extensions.get::<PeerAddress>().map(|peer| peer.0);
-        let body = match services.hub.admit(address) {
-            Ok(outlet) => {
-                let outbox = Arc::clone(outlet.outbox());
-                let reader = Reader {
-                    services,
-                    metadata: head.headers,
-                    outlet: outlet.id(),
-                    outbox: Arc::clone(&outbox),
-                    stream: Arc::clone(&stream),
-                };
-                tokio::spawn(reader.run(requests));
-                JoinBody::new(outbox, Some(outlet), stream, interval)
-            }
-            Err(refusal) => {
-                services.hub.metrics().refused(refusal.reason);
-                let outbox = Arc::new(Outbox::new(Bounds::from(&*services.limits)));
-                outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
-                JoinBody::new(outbox, None, stream, interval)
-            }
-        };
+        let (outgoing, reader) = open(&self.services, address, Arc::default(), Bell::bit(0));
+        if let Some(reader) = reader {
+            tokio::spawn(reader.run(head.headers, Arc::clone(&stream), requests));
+        }
+        let body = JoinBody::new(outgoing, stream);
         let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
         response
+    }
+}
+
+/// Begins a `Join` stream: its side to the client, and to the session unless
+/// the hub has no place for it.
+pub(super) fn open(
+    services: &Arc<Services>,
+    address: Option<IpAddr>,
+    bell: Arc<Bell>,
+    bit: Bits,
+) -> (Outgoing, Option<Reader>) {
+    let interval = services.limits.heartbeat_interval;
+    let now = tokio::time::Instant::now();
+    match services.hub.admit(address, Arc::clone(&bell), bit) {
+        Ok(outlet) => {
+            let outbox = Arc::clone(outlet.outbox());
+            let reader = Reader { services: Arc::clone(services), outlet: outlet.id(), outbox: Arc::clone(&outbox) };
+            (Outgoing::new(outbox, Some(outlet), interval, now), Some(reader))
+        }
+        Err(refusal) => {
+            services.hub.metrics().refused(refusal.reason);
+            let outbox = Arc::new(Outbox::new(Bounds::from(&*services.limits), bell, bit));
+            outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
+            (Outgoing::new(outbox, None, interval, now), None)
+        }
     }
 }
 
@@ -107,7 +117,7 @@ impl Service<Request<Body>> for SignalingService {
                 Box::pin(async move { Ok(response) })
             }
             "/signalbox.v1.SignalingService/SendFromServer" => {
-                let method = SendFromServer { services: self.services.clone() };
+                let method = SendFromServer { services: Arc::clone(&self.services) };
                 Box::pin(async move {
                     let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_FRAME_BYTES);
                     Ok(explain_bad_message(grpc.unary(method, request).await))
@@ -141,7 +151,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
 }
 
 struct SendFromServer {
-    services: Services,
+    services: Arc<Services>,
 }
 
 impl UnaryService<SendFromServerRequest> for SendFromServer {
@@ -149,7 +159,7 @@ impl UnaryService<SendFromServerRequest> for SendFromServer {
     type Future = BoxFuture<'static, Result<tonic::Response<SendFromServerResponse>, Status>>;
 
     fn call(&mut self, request: tonic::Request<SendFromServerRequest>) -> Self::Future {
-        let services = self.services.clone();
+        let services = Arc::clone(&self.services);
         Box::pin(
             async move { answer(&services, UnaryMethod::SendFromServer, send_from_server(&services, request)).await },
         )

@@ -1,6 +1,8 @@
 //! What happened, as the bytes that streams carry: whole gRPC messages, length
 //! prefix included.
 
+mod hot;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -9,7 +11,7 @@ use prost::Message as _;
 use crate::{
     domain::{
         ClientAction, ConnectionInfo, DisconnectReason, Entry, Event, Limits, MAX_DATA_BYTES, MAX_TYPE_BYTES, Named,
-        Refusal, Role, Sequence, Signal,
+        Refusal, Role, Sequence,
     },
     hub::{Encoding, Preamble},
     proto::{self, join_response, send_result},
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// How the hub's node encodes.
-pub const ENCODING: Encoding = Encoding { entry, outcome };
+pub const ENCODING: Encoding = Encoding { entry, append_entry, append_outcome };
 
 /// The bytes of connections in one message of a snapshot, at most. A client's
 /// gRPC takes messages of 4 MiB at most.
@@ -26,25 +28,33 @@ const SNAPSHOT_PAGE_BYTES: usize = 256 * 1_024;
 /// Compressed flag and length. Source: gRPC over HTTP/2.
 pub(super) const PREFIX_BYTES: usize = 5;
 
-fn frame(event: join_response::Event) -> Bytes {
+/// Appends what comes before a message of this many bytes.
+pub(super) fn prefix(length: usize, into: &mut BytesMut) {
+    into.reserve(PREFIX_BYTES + length);
+    into.put_u8(0);
+    into.put_u32(u32::try_from(length).expect("no message of ours comes near 4 GiB"));
+}
+
+fn append(event: join_response::Event, into: &mut BytesMut) {
     let message = proto::JoinResponse { event: Some(event) };
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(length).expect("no message of ours comes near 4 GiB"));
-    message.encode(&mut bytes).expect("the buffer has the room that the message asked for");
+    prefix(message.encoded_len(), into);
+    message.encode(into).expect("the buffer has the room that the message asked for");
+}
+
+fn frame(event: join_response::Event) -> Bytes {
+    let mut bytes = BytesMut::new();
+    append(event, &mut bytes);
     bytes.freeze()
 }
 
 fn entry(entry: &Entry) -> Bytes {
+    encoded(|into| append_entry(entry, into))
+}
+
+fn append_entry(entry: &Entry, into: &mut BytesMut) {
     let sequence = entry.sequence;
-    frame(match &entry.event {
-        Event::Signal { from, signal, .. } => join_response::Event::Signal(proto::SignalReceived {
-            sequence,
-            from_connection_id: from.map(|id| id.to_string()),
-            signal: Some(to_signal(signal)),
-            sent_at: Some(entry.at.into()),
-        }),
+    let event = match &entry.event {
+        Event::Signal { from, signal, .. } => return hot::signal(entry, *from, signal, into),
         Event::Created(info) => join_response::Event::ConnectionCreated(proto::ConnectionCreated {
             sequence,
             connection: Some(to_connection(info, false)),
@@ -62,18 +72,25 @@ fn entry(entry: &Entry) -> Bytes {
             sequence,
             connection_id: id.to_string(),
         }),
-    })
+    };
+    append(event, into);
 }
 
-fn outcome(result: &SendResult) -> Bytes {
+fn append_outcome(result: &SendResult, into: &mut BytesMut) {
     let outcome = match &result.outcome {
+        Ok(accepted) if accepted.not_connected.is_empty() => {
+            return hot::accepted(result.send_id, accepted.sequence, into);
+        }
         Ok(accepted) => send_result::Outcome::Accepted(proto::Accepted {
             sequence: accepted.sequence,
             not_connected_ids: to_names(&accepted.not_connected),
         }),
         Err(refusal) => send_result::Outcome::Error(to_send_error(refusal)),
     };
-    frame(join_response::Event::SendResult(proto::SendResult { send_id: result.send_id, outcome: Some(outcome) }))
+    append(
+        join_response::Event::SendResult(proto::SendResult { send_id: result.send_id, outcome: Some(outcome) }),
+        into,
+    );
 }
 
 pub(super) fn heartbeat(sequence: Sequence) -> Bytes {
@@ -116,9 +133,15 @@ pub(super) fn preamble(admission: Admission, limits: &Limits) -> Preamble {
         limits: Some(to_limits(limits)),
         more_connections: pages.more(),
     });
-    let results = restated.into_iter().map(|result| outcome(&result));
+    let results = restated.into_iter().map(|result| encoded(|into| append_outcome(&result, into)));
     let events = missed.into_iter().map(|missed: Arc<Entry>| entry(&missed));
     Box::new(std::iter::once(frame(joined)).chain(pages).chain(results).chain(events))
+}
+
+fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut bytes = BytesMut::new();
+    encode(&mut bytes);
+    bytes.freeze()
 }
 
 /// The rest of a snapshot, page by page.
@@ -157,10 +180,6 @@ impl Iterator for Pages {
             frame(join_response::Event::ConnectionsPage(proto::ConnectionsPage { connections, more: self.more() }))
         })
     }
-}
-
-fn to_signal(signal: &Signal) -> proto::Signal {
-    proto::Signal { r#type: signal.kind().as_str().to_owned(), data: signal.data().to_owned() }
 }
 
 fn to_connection(info: &ConnectionInfo, interrupted: bool) -> proto::Connection {

@@ -3,8 +3,11 @@
 //! Layer 3: an engine decides and the hub delivers; it knows neither gRPC nor
 //! protobuf (how events are encoded is handed to it).
 
+mod bell;
+mod chain;
 mod drain;
 mod outbox;
+mod reading;
 mod room;
 
 use std::{
@@ -14,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use crate::{
@@ -24,15 +27,19 @@ use crate::{
     telemetry::Metrics,
 };
 
-pub use outbox::{Bounds, Goodbye, Next, Outbox, Preamble};
+pub use bell::{Bell, Bits};
+pub use outbox::{Bounds, Goodbye, Outbox, Preamble};
+pub use reading::{Next, Reading};
 
 /// How the hub's node turns what happens into the bytes that streams carry.
 #[derive(Clone, Copy)]
 pub struct Encoding {
     /// An event.
     pub entry: fn(&Entry) -> Bytes,
-    /// The outcome of a send.
-    pub outcome: fn(&SendResult) -> Bytes,
+    /// Appends an event: several make one block.
+    pub append_entry: fn(&Entry, &mut BytesMut),
+    /// Appends the outcome of a send.
+    pub append_outcome: fn(&SendResult, &mut BytesMut),
 }
 
 /// How many streams a node takes; 0 is no limit.
@@ -101,12 +108,12 @@ impl Hub {
         }))
     }
 
-    /// Takes a stream in. Its place is given back when the [`Outlet`] is
-    /// dropped.
+    /// Takes a stream in, whose reading side hears this bit of this bell. Its
+    /// place is given back when the [`Outlet`] is dropped.
     ///
     /// # Errors
     /// `SERVER_FULL`; `GOING_AWAY` while draining.
-    pub fn admit(&self, address: Option<IpAddr>) -> Result<Outlet, Refusal> {
+    pub fn admit(&self, address: Option<IpAddr>, bell: Arc<Bell>, bit: Bits) -> Result<Outlet, Refusal> {
         let capacity = self.0.capacity;
         let mut registry = lock(&self.0.registry);
         self.takes(registry.next, registry.outlets.len())?;
@@ -127,7 +134,7 @@ impl Hub {
         }
         registry.next += 1;
         let id = OutletId(registry.next);
-        let outbox = Arc::new(Outbox::new(self.0.bounds));
+        let outbox = Arc::new(Outbox::new(self.0.bounds, bell, bit));
         registry.outlets.insert(id, Arc::clone(&outbox));
         drop(registry);
         self.0.streams.send_modify(|streams| *streams += 1);

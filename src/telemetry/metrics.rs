@@ -172,9 +172,9 @@ impl Metrics {
         }
     }
 
-    /// A signal was accepted.
-    pub fn signal(&self, source: SignalSource) {
-        self.signals[source as usize].increment(1);
+    /// Signals were accepted.
+    pub fn signals(&self, source: SignalSource, count: usize) {
+        self.signals[source as usize].increment(count as u64);
     }
 
     /// Something was refused.
@@ -207,7 +207,7 @@ mod tests {
     fn what_is_counted_is_shown() {
         let registry = Registry::new();
         let metrics = registry.metrics();
-        metrics.signal(SignalSource::Server);
+        metrics.signals(SignalSource::Server, 1);
         metrics.refused(Reason::RateLimited);
         metrics.closed(Ending::SlowConsumer);
         metrics.closed(Ending::Left);

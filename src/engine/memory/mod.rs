@@ -7,7 +7,7 @@
 mod watching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -20,8 +20,10 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::{Clock, Now},
-    domain::{Ending, Epoch, Event, Limits, Named, Reason, Refusal, Sequence, SessionId},
-    session::{Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, ServerAccepted, ServerSend, Session},
+    domain::{Ending, Entry, Epoch, Event, Limits, Named, Reason, Refusal, Sequence, SessionId},
+    session::{
+        Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, SendResult, ServerAccepted, ServerSend, Session,
+    },
 };
 
 use super::{
@@ -191,35 +193,45 @@ impl Inner {
         outlet: Option<OutletId>,
         lived: Option<Epoch>,
     ) {
-        let mut pending = VecDeque::from(effects);
+        let mut effects = effects;
         let mut overflowed = Vec::new();
-        while let Some(effect) = pending.pop_front() {
-            self.tell_watchers(slot, &state.session, lived, &effect);
-            if effect == Effect::Started {
-                state.room = Some(self.node.open_room(&slot.id));
-                continue;
-            }
-            let Some(room) = state.room.as_mut() else { continue };
-            match effect {
-                Effect::Started => {}
-                Effect::Entry(entry) => room.deliver(&entry, &mut overflowed),
-                Effect::Answer(handle, result) => room.answer(handle, &result, &mut overflowed),
-                Effect::Attach(handle, view) => {
-                    if let Some(outlet) = outlet {
-                        room.attach(handle, view, outlet);
+        loop {
+            let mut gathered = Gathered::default();
+            for effect in effects.drain(..) {
+                self.tell_watchers(slot, &state.session, lived, &effect);
+                let effect = match effect {
+                    Effect::Entry(entry) => {
+                        gathered.entries.push(entry);
+                        continue;
                     }
+                    Effect::Answer(handle, result) => {
+                        gathered.answer(handle, result, state.room.as_mut(), &mut overflowed);
+                        continue;
+                    }
+                    other => other,
+                };
+                gathered.hand_on(state.room.as_mut(), &mut overflowed);
+                match (effect, state.room.as_mut()) {
+                    (Effect::Started, _) => state.room = Some(self.node.open_room(&slot.id)),
+                    (Effect::Attach(handle, view), Some(room)) => {
+                        if let Some(outlet) = outlet {
+                            room.attach(handle, view, outlet);
+                        }
+                    }
+                    (Effect::Release(handle, ending, resumable), Some(room)) => {
+                        room.release(handle, Farewell { ending, resumable, retry_after: None });
+                    }
+                    // The room stays for the releases that may follow, until
+                    // the session is left.
+                    _ => {}
                 }
-                Effect::Release(handle, ending, resumable) => {
-                    room.release(handle, Farewell { ending, resumable, retry_after: None });
-                }
-                // The room stays for the releases that may follow, until the
-                // session is left.
-                Effect::Ended => {}
+            }
+            gathered.hand_on(state.room.as_mut(), &mut overflowed);
+            if overflowed.is_empty() {
+                break;
             }
             for handle in overflowed.drain(..) {
-                let mut more = Vec::new();
-                state.session.detach(now, handle, Ending::SlowConsumer, &mut more);
-                pending.extend(more);
+                state.session.detach(now, handle, Ending::SlowConsumer, &mut effects);
             }
         }
         if state.session.facts().is_none() {
@@ -294,6 +306,46 @@ impl Inner {
     ) -> Result<T, Refusal> {
         let found = self.find(id).and_then(|slot| self.enter(&slot, None, work));
         found.unwrap_or_else(|| Err(nobody_there()))
+    }
+}
+
+/// Events, and outcomes of one connection's sends, that follow one another: they
+/// are handed on together. An outcome may come after events that took their
+/// place later than its send, never after the end of its stream.
+#[derive(Default)]
+struct Gathered {
+    entries: Vec<Arc<Entry>>,
+    results: Vec<SendResult>,
+    of: Option<Handle>,
+}
+
+impl Gathered {
+    fn answer(
+        &mut self,
+        handle: Handle,
+        result: SendResult,
+        room: Option<&mut Box<dyn Room>>,
+        overflowed: &mut Vec<Handle>,
+    ) {
+        if self.of.is_some_and(|of| of != handle) {
+            self.hand_on(room, overflowed);
+        }
+        self.of = Some(handle);
+        self.results.push(result);
+    }
+
+    fn hand_on(&mut self, room: Option<&mut Box<dyn Room>>, overflowed: &mut Vec<Handle>) {
+        if let Some(room) = room {
+            if !self.entries.is_empty() {
+                room.deliver_all(&self.entries, overflowed);
+            }
+            if let Some(handle) = self.of {
+                room.answer_all(handle, &self.results, overflowed);
+            }
+        }
+        self.entries.clear();
+        self.results.clear();
+        self.of = None;
     }
 }
 
@@ -431,6 +483,13 @@ impl Link for MemoryLink {
         self.engine.enter(&self.slot, None, |state, now, effects| {
             state.session.command(now, self.handle, command, effects);
         });
+    }
+
+    fn submit_all(&self, commands: &mut Vec<Command>) {
+        self.engine.enter(&self.slot, None, |state, now, effects| {
+            commands.drain(..).for_each(|command| state.session.command(now, self.handle, command, effects));
+        });
+        commands.clear();
     }
 
     fn detach(&self, ending: Ending) {

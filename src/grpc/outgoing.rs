@@ -1,0 +1,107 @@
+//! What a `Join` stream sends, step by step: what waits in its outbox,
+//! heartbeats in silence, and its end.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    domain::Ending,
+    hub::{Goodbye, Next, Outbox, Outlet, Reading},
+};
+
+use super::wire;
+
+/// Messages over this are handed on as they are, without copying; merging
+/// smaller ones costs less than a piece each.
+pub(super) const SHARED_OVER_BYTES: usize = 4 * 1_024;
+
+/// The next thing to do for a stream.
+pub(super) enum Step {
+    /// Send these whole messages.
+    Data(Bytes),
+    /// Nothing, until the outbox rings, or until then.
+    Wait(Option<Instant>),
+    /// Send the trailers: the last step.
+    Trailers(Goodbye),
+}
+
+/// One stream's side to its client.
+pub(super) struct Outgoing {
+    reading: Reading,
+    /// None when the hub had no place: the outbox holds only the goodbye.
+    outlet: Option<Outlet>,
+    /// Everything is sent but the trailers.
+    closing: Option<Box<Goodbye>>,
+    ended: Option<Ending>,
+    interval: Duration,
+    sent_at: Instant,
+}
+
+impl Outgoing {
+    pub(super) fn new(outbox: Arc<Outbox>, outlet: Option<Outlet>, interval: Duration, now: Instant) -> Self {
+        Self { reading: Reading::new(outbox), outlet, closing: None, ended: None, interval, sent_at: now }
+    }
+
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        self.reading.outbox()
+    }
+
+    /// What to do next.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        if let Some(goodbye) = self.closing.take() {
+            self.close(goodbye.farewell.ending);
+            return Step::Trailers(*goodbye);
+        }
+        let data = match self.reading.next() {
+            Next::Frames(frames) => frames,
+            Next::NotOpen => return Step::Wait(None),
+            Next::Idle(sequence) => {
+                let due = self.sent_at + self.interval;
+                if now < due {
+                    return Step::Wait(Some(due));
+                }
+                wire::heartbeat(sequence)
+            }
+            // The client that left asked for the end: it isn't on the server's
+            // own account.
+            Next::End(goodbye) if goodbye.farewell.ending.reason().is_none() => {
+                self.close(goodbye.farewell.ending);
+                return Step::Trailers(goodbye);
+            }
+            Next::End(goodbye) => {
+                let told = wire::closing(&goodbye.farewell);
+                self.closing = Some(Box::new(goodbye));
+                told
+            }
+        };
+        self.sent_at = now;
+        Step::Data(data)
+    }
+
+    /// The client reads nothing now: keeps no more than it must.
+    pub(super) fn settle(&mut self) {
+        self.reading.settle();
+    }
+
+    /// How it ended; broken, if nobody ended it.
+    pub(super) fn ending(&self) -> Ending {
+        self.ended.unwrap_or(Ending::Broken)
+    }
+
+    fn close(&mut self, ending: Ending) {
+        self.ended = Some(ending);
+        if let Some(outlet) = self.outlet.take() {
+            outlet.closed(ending);
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(outlet) = self.outlet.take() {
+            outlet.closed(self.ending());
+        }
+    }
+}

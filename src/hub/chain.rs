@@ -1,0 +1,137 @@
+//! What a session broadcasts, once for all who receive it: a chain of encoded
+//! blocks that every receiver walks at its own pace.
+//!
+//! Appending touches no receiver, and reading takes no lock. A block is freed
+//! when the last receiver has passed it, so a chain holds no more than the
+//! slowest receiver's outbox may.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::domain::{ConnectionId, Event};
+
+/// Events that were appended together.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// Whole gRPC messages.
+    pub(super) bytes: Bytes,
+    /// Who is behind all of it.
+    pub(super) cause: Cause,
+    /// How much the chain has carried, this block included.
+    pub(super) carried: Carried,
+}
+
+/// Which connection is behind an event, and may be spared it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cause {
+    /// Who sent the signal.
+    pub(super) from: Option<ConnectionId>,
+    /// Whose coming or going it is: not told to itself.
+    pub(super) about: Option<ConnectionId>,
+}
+
+impl Cause {
+    pub(super) fn of(event: &Event) -> Self {
+        match event {
+            Event::Signal { from, .. } => Self { from: *from, about: None },
+            Event::Created(info) => Self { from: None, about: Some(info.id) },
+            Event::Destroyed(id, _) | Event::Interrupted(id) | Event::Restored(id) => {
+                Self { from: None, about: Some(*id) }
+            }
+        }
+    }
+}
+
+/// How much a chain has carried since its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+/// A block and what comes after it.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) block: Block,
+    next: OnceLock<Arc<Link>>,
+}
+
+impl Link {
+    /// The one after it, if there is one yet.
+    pub(super) fn next(&self) -> Option<&Arc<Link>> {
+        self.next.get()
+    }
+}
+
+/// Without recursion: a slow receiver may be the last to hold a long chain.
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(link) = next {
+            next = Arc::into_inner(link).and_then(|mut link| link.next.take());
+        }
+    }
+}
+
+/// The end that is appended to.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    tail: Arc<Link>,
+}
+
+impl Chain {
+    /// Where a receiver begins: everything appended from now on comes after.
+    pub(super) fn end(&self) -> Arc<Link> {
+        Arc::clone(&self.tail)
+    }
+
+    /// How much it has carried.
+    pub(super) fn carried(&self) -> Carried {
+        self.tail.block.carried
+    }
+
+    /// Appends a block of `events` events.
+    pub(super) fn append(&mut self, bytes: Bytes, events: u64, cause: Cause) {
+        let before = self.carried();
+        let carried = Carried { events: before.events + events, bytes: before.bytes + bytes.len() as u64 };
+        let link = Arc::new(Link { block: Block { bytes, cause, carried }, next: OnceLock::new() });
+        // Set once: this is the only end, and it moves on.
+        let _ = self.tail.next.set(Arc::clone(&link));
+        self.tail = link;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_walk_at_their_own_pace_and_the_rest_is_freed() {
+        let mut chain = Chain::default();
+        let early = chain.end();
+        chain.append(Bytes::from_static(b"ab"), 2, Cause::default());
+        let late = chain.end();
+        chain.append(Bytes::from_static(b"c"), 1, Cause::default());
+        let first = early.next().unwrap();
+        assert_eq!((&first.block.bytes[..], first.block.carried.events), (&b"ab"[..], 2));
+        assert_eq!(&late.next().unwrap().block.bytes[..], b"c");
+        assert_eq!(chain.carried(), Carried { events: 3, bytes: 3 });
+        let first = Arc::downgrade(first);
+        drop(early);
+        assert!(first.upgrade().is_some(), "the late one still holds it");
+        drop(late);
+        assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_long_chain_is_dropped_without_a_deep_stack() {
+        let mut chain = Chain::default();
+        let slow = chain.end();
+        for _ in 0..1_000_000 {
+            chain.append(Bytes::new(), 1, Cause::default());
+        }
+        drop(chain);
+        drop(slow);
+    }
+}
