@@ -299,6 +299,16 @@ impl<S> Connection<S> {
         Ok(self.remove_early(stream, code).map(|state| Event::Reset { stream, state, code }))
     }
 
+    /// The same, where the stream may be gone.
+    pub(super) fn fail_any<'a>(&mut self, stream: StreamId, code: ErrorCode) -> Result<Option<Event<'a, S>>, Error> {
+        if self.streams.get(stream).is_some() {
+            return self.fail(stream, code);
+        }
+        self.guard.reset()?;
+        frame::write_reset(stream, code, &mut self.output);
+        Ok(None)
+    }
+
     /// Resets and forgets an open stream.
     pub(super) fn remove_early(&mut self, id: StreamId, code: ErrorCode) -> Option<Option<S>> {
         let stream = self.streams.remove(id)?;

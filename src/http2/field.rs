@@ -44,10 +44,11 @@ pub(super) fn judge(field: Field, value: &[u8]) -> Field {
     let sound = match field {
         Field::Malformed => false,
         Field::Method => !value.is_empty() && value.iter().all(|b| is_name_byte(b.to_ascii_lowercase())),
-        Field::Scheme => !value.is_empty() && is_value(value),
-        Field::Path => (value.first() == Some(&b'/') || value == b"*") && is_value(value),
+        Field::Scheme => !value.is_empty() && is_uri(value),
+        Field::Path => (value.first() == Some(&b'/') || value == b"*") && is_uri(value),
+        Field::Authority => is_uri(value),
         Field::Te => value.eq_ignore_ascii_case(b"trailers"),
-        Field::Authority | Field::ContentLength | Field::Regular => is_value(value),
+        Field::ContentLength | Field::Regular => is_value(value),
     };
     if sound { field } else { Field::Malformed }
 }
@@ -57,6 +58,11 @@ const fn is_name_byte(byte: u8) -> bool {
     matches!(byte,
         b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*'
         | b'+' | b'^' | b'`' | b'|' | b'~')
+}
+
+/// All that a URI has in it, and a little more.
+fn is_uri(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_graphic)
 }
 
 /// Spaces at the ends are let through: clients send them, and they do no harm.

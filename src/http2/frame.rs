@@ -62,12 +62,7 @@ impl FrameHead {
 
     pub(super) fn parse(bytes: &[u8; HEAD_BYTES]) -> Self {
         let [a, b, c, kind, flags, stream @ ..] = *bytes;
-        Self {
-            length: u32::from_be_bytes([0, a, b, c]),
-            kind,
-            flags,
-            stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
-        }
+        Self { length: u32::from_be_bytes([0, a, b, c]), kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff }
     }
 
     pub(super) fn has(self, flag: u8) -> bool {

@@ -180,8 +180,8 @@ impl Gathering {
 
     /// The name and the value that were appended.
     pub(super) fn parts(&self, literal: &Literal) -> (&[u8], &[u8]) {
-        let (name, value) = self.head.bytes[literal.start + PREFIX_BYTES..]
-            .split_at(literal.value - literal.start - PREFIX_BYTES);
+        let (name, value) =
+            self.head.bytes[literal.start + PREFIX_BYTES..].split_at(literal.value - literal.start - PREFIX_BYTES);
         (name, value)
     }
 

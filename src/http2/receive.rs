@@ -51,9 +51,9 @@ impl<S> Connection<S> {
         }
         let Some(stream) = self.streams.get_mut(id) else {
             if !self.closed.is_early(id) {
-                self.guard.reset()?;
-                frame::write_reset(id, ErrorCode::STREAM_CLOSED, &mut self.output);
-            } else if end {
+                return self.fail_any(id, ErrorCode::STREAM_CLOSED);
+            }
+            if end {
                 self.closed.end(id);
             }
             return Ok(None);
@@ -119,13 +119,13 @@ impl<S> Connection<S> {
             if self.closed.is_idle(head.stream) {
                 return Err(Error::frame_size("PRIORITY of a wrong size"));
             }
-            return self.fail(head.stream, ErrorCode::FRAME_SIZE_ERROR);
+            return self.fail_any(head.stream, ErrorCode::FRAME_SIZE_ERROR);
         }
         if number(payload).is_some_and(|on| on & window::MAX_BYTES == head.stream) {
             if self.closed.is_idle(head.stream) {
                 return Err(Error::protocol("a stream that depends on itself"));
             }
-            return self.fail(head.stream, ErrorCode::PROTOCOL_ERROR);
+            return self.fail_any(head.stream, ErrorCode::PROTOCOL_ERROR);
         }
         Ok(None)
     }

@@ -74,4 +74,9 @@ impl<S> Streams<S> {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Stream<S>)> {
         self.0.iter_mut().map(|(id, stream)| (*id, &mut **stream))
     }
+
+    #[cfg(test)]
+    pub(super) fn footprint(&self) -> usize {
+        self.0.capacity() * size_of::<(StreamId, Box<Stream<S>>)>() + self.len() * size_of::<Stream<S>>()
+    }
 }

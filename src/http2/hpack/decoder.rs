@@ -54,13 +54,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn literal(
-        &mut self,
-        block: &mut &[u8],
-        prefix: u32,
-        indexed: bool,
-        into: &mut Gathering,
-    ) -> Result<(), Error> {
+    fn literal(&mut self, block: &mut &[u8], prefix: u32, indexed: bool, into: &mut Gathering) -> Result<(), Error> {
         let index = integer(block, prefix)?;
         let (mut literal, bytes) = into.literal();
         let field = if index == 0 {
@@ -81,6 +75,11 @@ impl Decoder {
         }
         into.finish(literal, field);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn footprint(&self) -> usize {
+        self.table.footprint()
     }
 }
 

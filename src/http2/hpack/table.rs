@@ -103,4 +103,9 @@ impl Table {
         }
         self.bytes.reserve_exact(more.next_multiple_of(STEP_BYTES));
     }
+
+    #[cfg(test)]
+    pub(super) fn footprint(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
 }
