@@ -28,6 +28,8 @@ pub mod engine;
 #[cfg(feature = "server")]
 pub mod grpc;
 #[cfg(feature = "server")]
+pub mod http2;
+#[cfg(feature = "server")]
 pub mod hub;
 pub mod proto;
 #[cfg(feature = "server")]

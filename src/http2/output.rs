@@ -1,0 +1,165 @@
+//! What waits for the socket.
+//!
+//! Copied bytes gather in one buffer; shared ones lie between them, so that
+//! what goes to many peers is in memory once.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::{Buf as _, Bytes};
+
+/// Shared bytes up to this many are copied all the same: that is cheaper than
+/// a slice of their own.
+const COPY_BYTES: usize = 256;
+
+/// Written bytes at the front of the buffer that are kept rather than moved over.
+const SLACK_BYTES: usize = 4_096;
+
+#[derive(Debug)]
+struct Shared {
+    /// How many copied bytes go before it, after the shared one before.
+    after: usize,
+    bytes: Bytes,
+}
+
+/// Bytes in order, copied or shared.
+#[derive(Debug, Default)]
+pub struct Output {
+    copied: Vec<u8>,
+    shared: VecDeque<Shared>,
+    /// Bytes of `copied` that are written.
+    written: usize,
+    /// Copied bytes after the last shared ones.
+    tail: usize,
+    len: usize,
+    /// All that was ever written.
+    total: u64,
+    /// The buffer was lent by the caller, who asks for it back.
+    lent: bool,
+}
+
+impl Output {
+    /// Appends bytes.
+    pub fn copy(&mut self, bytes: &[u8]) {
+        self.copied.extend_from_slice(bytes);
+        self.tail += bytes.len();
+        self.len += bytes.len();
+    }
+
+    /// Appends bytes without copying them, unless they are few.
+    pub fn share(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPY_BYTES {
+            return self.copy(&bytes);
+        }
+        self.len += bytes.len();
+        self.shared.push_back(Shared { after: self.tail, bytes });
+        self.tail = 0;
+    }
+
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All bytes that were ever written.
+    pub(super) fn total_written(&self) -> u64 {
+        self.total
+    }
+
+    /// Fills `into` with what to write next; how many slices that are.
+    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let mut rest = &self.copied[self.written..];
+        let mut slots = into.iter_mut();
+        let mut filled = 0;
+        let mut put = |bytes: &'a [u8]| {
+            if bytes.is_empty() {
+                return true;
+            }
+            let Some(slot) = slots.next() else { return false };
+            *slot = IoSlice::new(bytes);
+            filled += 1;
+            true
+        };
+        for shared in &self.shared {
+            let (before, after) = rest.split_at(shared.after);
+            rest = after;
+            if !put(before) || !put(&shared.bytes) {
+                return filled;
+            }
+        }
+        put(rest);
+        filled
+    }
+
+    /// Forgets the first `written` bytes: the socket has them.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn advance(&mut self, written: usize) {
+        assert!(written <= self.len, "more was written than there is");
+        self.len -= written;
+        self.total += written as u64;
+        if self.len == 0 {
+            self.clear();
+            return;
+        }
+        let mut left = written;
+        while let Some(shared) = self.shared.front_mut() {
+            let copied = left.min(shared.after);
+            shared.after -= copied;
+            self.written += copied;
+            left -= copied;
+            let taken = left.min(shared.bytes.len());
+            shared.bytes.advance(taken);
+            left -= taken;
+            if !shared.bytes.is_empty() {
+                break;
+            }
+            self.shared.pop_front();
+        }
+        if self.shared.is_empty() {
+            self.written += left;
+            self.tail -= left;
+        }
+        if self.written > SLACK_BYTES && self.written > self.copied.len() / 2 {
+            self.copied.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.written = 0;
+        self.tail = 0;
+        if self.lent {
+            self.copied.clear();
+            self.shared.clear();
+        } else {
+            self.copied = Vec::new();
+            self.shared = VecDeque::new();
+        }
+    }
+
+    /// Lends a buffer, which is then kept when nothing waits, until
+    /// [`take_spare`](Self::take_spare). Dropped where there is one already.
+    pub fn give_spare(&mut self, mut buffer: Vec<u8>) {
+        if self.copied.capacity() == 0 {
+            buffer.clear();
+            self.copied = buffer;
+            self.lent = true;
+        }
+    }
+
+    /// The lent buffer back, once nothing waits.
+    pub fn take_spare(&mut self) -> Option<Vec<u8>> {
+        if !self.lent || self.len > 0 {
+            return None;
+        }
+        self.lent = false;
+        self.shared = VecDeque::new();
+        Some(std::mem::take(&mut self.copied))
+    }
+}
