@@ -10,7 +10,7 @@ use crate::{
     proto::{JoinRequest, join_request::Frame},
 };
 
-use super::wire::PREFIX_BYTES;
+use super::{status::bad_message, wire::PREFIX_BYTES};
 
 /// Why there is no next frame.
 #[derive(Debug)]
@@ -92,6 +92,20 @@ fn take_message<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
     let (message, rest) = input[PREFIX_BYTES..].split_at(length);
     *input = rest;
     Ok(Some(message))
+}
+
+/// The one message of a unary request's body, which may have more to come
+/// unless it is at its `end`.
+pub(super) fn only_message(body: &[u8], end: bool) -> Result<&[u8], Refusal> {
+    let length = message_length(body).map_err(|refusal| bad_message(&refusal.message))?;
+    let mut rest = body;
+    match take_message(&mut rest)? {
+        Some(message) if rest.is_empty() => Ok(message),
+        None if !end => Ok(&[]),
+        None if length.is_none() && body.is_empty() => Err(bad_message("there is none")),
+        None => Err(bad_message(&format!("the request ended after {} bytes of it", body.len()))),
+        Some(_) => Err(bad_message("another one follows it")),
+    }
 }
 
 /// Reads frames out of a body.

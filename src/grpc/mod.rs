@@ -9,6 +9,7 @@ mod parse;
 mod sessions;
 mod signaling;
 mod status;
+mod transport;
 mod wire;
 
 use std::{net::IpAddr, sync::Arc};
@@ -17,6 +18,7 @@ use crate::{auth::Gate, domain::Limits, engine::Engine, hub::Hub, random::Random
 
 pub use sessions::session_service;
 pub use signaling::SignalingService;
+pub use transport::{Control, Transport, TransportSettings};
 pub use wire::ENCODING;
 
 /// What the services work with. Cheap to clone.

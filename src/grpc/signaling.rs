@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tonic::{
     Status,
     body::Body,
@@ -145,7 +145,7 @@ fn not_grpc(request: &Request<Body>) -> Option<Response<Body>> {
 
 /// Whether a content type is gRPC's with protobuf in it. Source: gRPC over
 /// HTTP/2 (gRPC-Web is another protocol).
-fn is_grpc(content_type: &[u8]) -> bool {
+pub(super) fn is_grpc(content_type: &[u8]) -> bool {
     let subtype = content_type.strip_prefix(b"application/grpc");
     subtype.is_some_and(|subtype| matches!(subtype, [] | [b';', ..]) || subtype.starts_with(b"+proto"))
 }
@@ -160,19 +160,21 @@ impl UnaryService<SendFromServerRequest> for SendFromServer {
 
     fn call(&mut self, request: tonic::Request<SendFromServerRequest>) -> Self::Future {
         let services = Arc::clone(&self.services);
-        Box::pin(
-            async move { answer(&services, UnaryMethod::SendFromServer, send_from_server(&services, request)).await },
-        )
+        Box::pin(async move {
+            let (metadata, _, request) = request.into_parts();
+            let sent = measured_send(services, metadata.into_headers(), request).await;
+            sent.map(tonic::Response::new).map_err(|refusal| status(&refusal))
+        })
     }
 }
 
 async fn send_from_server(
     services: &Services,
-    request: tonic::Request<SendFromServerRequest>,
+    metadata: &HeaderMap,
+    request: SendFromServerRequest,
 ) -> Result<SendFromServerResponse, Refusal> {
-    services.gate.serve(request.metadata().as_ref())?;
+    services.gate.serve(metadata)?;
     services.hub.takes_signals()?;
-    let request = request.into_inner();
     let session = SessionId::parse(&request.session_id, &services.limits, "session_id")?;
     let send = parse::server_send(request, &services.limits)?;
     let accepted = services.engine.send_from_server(session, send).await?;
@@ -183,21 +185,39 @@ async fn send_from_server(
     })
 }
 
-/// Runs a unary call: measured, its refusal counted and made a status.
+/// `SendFromServer`, measured.
+pub(super) async fn measured_send(
+    services: Arc<Services>,
+    metadata: HeaderMap,
+    request: SendFromServerRequest,
+) -> Result<SendFromServerResponse, Refusal> {
+    measured(&services, UnaryMethod::SendFromServer, send_from_server(&services, &metadata, request)).await
+}
+
+/// Runs a unary call: measured, its refusal counted.
+async fn measured<T>(
+    services: &Services,
+    method: UnaryMethod,
+    call: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let begun = Instant::now();
+    let answered = call.await;
+    let metrics = services.hub.metrics();
+    metrics.answered(method, begun.elapsed());
+    if let Err(refusal) = &answered {
+        metrics.refused(refusal.reason);
+        tracing::debug!(?method, reason = %refusal.reason, message = refusal.message, "call refused");
+    }
+    answered
+}
+
+/// Runs a unary call for a generated service.
 pub(super) async fn answer<T>(
     services: &Services,
     method: UnaryMethod,
     call: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<tonic::Response<T>, Status> {
-    let begun = Instant::now();
-    let answered = call.await;
-    let metrics = services.hub.metrics();
-    metrics.answered(method, begun.elapsed());
-    answered.map(tonic::Response::new).map_err(|refusal| {
-        metrics.refused(refusal.reason);
-        tracing::debug!(?method, reason = %refusal.reason, message = refusal.message, "call refused");
-        status(&refusal)
-    })
+    measured(services, method, call).await.map(tonic::Response::new).map_err(|refusal| status(&refusal))
 }
 
 #[cfg(test)]

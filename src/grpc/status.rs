@@ -67,11 +67,15 @@ pub(super) fn explain_bad_message<B: Default>(response: Response<B>) -> Response
         return response;
     }
     let said = headers.get("grpc-message").and_then(|message| message.to_str().ok()).unwrap_or_default();
-    status(&Refusal::new(
+    status(&bad_message(&plain(said))).into_http()
+}
+
+/// The refusal of what is no message of a unary call.
+pub(super) fn bad_message(why: &str) -> Refusal {
+    Refusal::new(
         Reason::FrameInvalid,
-        format!("the request is no message of this call, or over {MAX_FRAME_BYTES} bytes: {}", plain(said)),
-    ))
-    .into_http()
+        format!("the request is no message of this call, or over {MAX_FRAME_BYTES} bytes: {why}"),
+    )
 }
 
 /// A percent-encoded `grpc-message`, for quoting: ours encodes it again.

@@ -1,7 +1,7 @@
-//! TCP connections: bound, accepted, served over HTTP/2, closed.
+//! TCP connections: bound, accepted, handed to their transports, closed.
 //!
 //! An accept loop of our own, because tonic's spins when file descriptors run
-//! out, sets no time-out for the preface and waits for silent peers for ever.
+//! out.
 
 use std::{
     io,
@@ -10,34 +10,22 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{body::Body, service::Routes};
-use tower::Service as _;
+use tokio_util::task::TaskTracker;
 
-use crate::{grpc::PeerAddress, telemetry::Metrics};
-
-use super::{Config, preface::Prefaced};
+use crate::{
+    grpc::{Control, Transport, TransportSettings},
+    telemetry::Metrics,
+};
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 1_024;
-/// HTTP/2 windows: 64 KiB breaks fast senders of small frames, more than 1 MiB
-/// gives nothing.
-const WINDOW_BYTES: u32 = 1_048_576;
-/// Pings find dead peers within 30 s. Source: the contract, the life of a
-/// stream, 7.
+/// The kernel's own signs of life. Source: the contract, the life of a stream, 7.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-/// How many streams a peer may make us reset before its connection is ended.
-const MAX_LOCAL_RESETS: usize = 1_024;
-/// The most bytes of a request's headers.
-const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
 /// The pauses after failures to accept.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
@@ -58,36 +46,15 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// The gRPC port's connections. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Transports {
-    routes: Routes,
-    http: http2::Builder<TokioExecutor>,
+    settings: Arc<TransportSettings>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
-    /// Finish your streams and go.
-    finish: CancellationToken,
-    /// Go.
-    cut: CancellationToken,
+    control: Arc<Control>,
 }
 
 impl Transports {
-    pub(super) fn new(routes: Routes, config: &Config, metrics: Arc<Metrics>) -> Self {
-        let streams = config.max_streams_per_transport;
-        let mut http = http2::Builder::new(TokioExecutor::new());
-        http.timer(TokioTimer::new())
-            .keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .max_header_list_size(MAX_HEADER_LIST_BYTES)
-            .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-            .max_concurrent_streams(if streams == 0 { u32::MAX } else { streams });
-        Self {
-            routes,
-            http,
-            metrics,
-            tasks: TaskTracker::new(),
-            finish: CancellationToken::new(),
-            cut: CancellationToken::new(),
-        }
+    pub(super) fn new(settings: TransportSettings, metrics: Arc<Metrics>) -> Self {
+        Self { settings: Arc::new(settings), metrics, tasks: TaskTracker::new(), control: Arc::default() }
     }
 
     /// Accepts connections, for ever.
@@ -98,7 +65,7 @@ impl Transports {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     self.metrics.accepts.increment(1);
-                    self.tasks.spawn(self.clone().serve(stream, peer));
+                    self.serve(stream, peer);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -111,40 +78,22 @@ impl Transports {
         }
     }
 
-    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         if let Err(error) = tune(&stream) {
             tracing::debug!(%peer, %error, "can't set socket options");
         }
-        let routes = self.routes;
-        let service = service_fn(move |request: Request<Incoming>| {
-            let mut routes = routes.clone();
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(PeerAddress(peer.ip().to_canonical()));
-            async move { routes.call(request).await }
-        });
-        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(Prefaced::new(stream)), service));
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = self.finish.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    served = connection.as_mut() => served,
-                    () = self.cut.cancelled() => return,
-                }
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%peer, %error, "connection ended");
-        }
+        let address = peer.ip().to_canonical();
+        let transport = Transport::new(stream, Some(address), Arc::clone(&self.settings), &self.control);
+        self.tasks.spawn(transport);
     }
 
     /// Ends the connections: those that finish their streams before `deadline`
     /// well, the others then. Whether all finished.
     pub(super) async fn close(self, deadline: Instant) -> bool {
-        self.finish.cancel();
+        self.control.finish();
         self.tasks.close();
         let finished = tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok();
-        self.cut.cancel();
+        self.control.cut();
         finished
     }
 }

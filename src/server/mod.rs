@@ -3,7 +3,6 @@
 mod admin;
 mod config;
 mod listen;
-mod preface;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,7 +15,7 @@ use crate::{
     auth::Gate,
     clock::SystemClock,
     engine::MemoryEngine,
-    grpc::{self, Services, SignalingService},
+    grpc::{self, Services, SignalingService, TransportSettings},
     hub::Hub,
     proto,
     random::SystemRandom,
@@ -78,13 +77,13 @@ impl Server {
         let metrics = Arc::new(registry.metrics());
         let hub = Hub::new(&limits, config.capacity, grpc::ENCODING, Arc::clone(&metrics));
         let engine = MemoryEngine::new(Arc::clone(&limits), Arc::new(SystemClock::new()), Arc::new(hub.clone()));
-        let services = Services {
+        let services = Arc::new(Services {
             engine: Arc::new(engine.clone()),
             hub: hub.clone(),
             gate: Gate::Open,
             limits,
             random: Arc::new(SystemRandom),
-        };
+        });
         let (health, routes) = routes(&services);
         // Before anybody can ask: a watch told SERVING twice would take the
         // second for a change.
@@ -103,7 +102,9 @@ impl Server {
                 Admin { registry, metrics: Arc::clone(&metrics), hub: hub.clone(), engine, unready: ready.clone() };
             background.spawn(stop.clone().run_until_cancelled_owned(admin.serve(listener)));
         }
-        let transports = listen::Transports::new(routes, &config, metrics);
+        let max_streams = config.max_streams_per_transport;
+        let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams };
+        let transports = listen::Transports::new(settings, metrics);
         let accepting = background.spawn(transports.clone().accept(grpc));
 
         shutdown.await;
@@ -128,7 +129,7 @@ impl Server {
 }
 
 /// Every service on the gRPC port.
-fn routes(services: &Services) -> (HealthReporter, Routes) {
+fn routes(services: &Arc<Services>) -> (HealthReporter, Routes) {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -140,8 +141,8 @@ fn routes(services: &Services) -> (HealthReporter, Routes) {
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(SignalingService::new(services.clone()))
-        .add_service(grpc::session_service(services.clone()))
+    let routes = Routes::new(SignalingService::new(Services::clone(services)))
+        .add_service(grpc::session_service(Services::clone(services)))
         .add_service(health_service)
         .add_service(reflection().build_v1().expect("the descriptors are those compiled in"))
         .add_service(reflection().build_v1alpha().expect("the descriptors are those compiled in"))

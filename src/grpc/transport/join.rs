@@ -1,0 +1,299 @@
+//! A `Join` stream on a transport of ours.
+
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::{
+    domain::{Ending, Refusal},
+    engine::{BoxFuture, Link},
+    grpc::{
+        frames::Cutter,
+        join::{JOIN_TIMEOUT, Reader, Taken, first_frame, no_join, too_late},
+        outgoing::{Outgoing, Step},
+    },
+    hub::{Bits, Goodbye},
+    proto,
+    session::Command,
+};
+
+/// How many commands of one stream are taken in one turn: those that receive
+/// what they bring about must get theirs before their outboxes are full.
+const COMMANDS_PER_TURN: usize = 256;
+
+type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
+
+enum Phase {
+    /// No frame yet.
+    Opening { until: Instant, metadata: HeaderMap },
+    /// The engine decides; what comes meanwhile waits.
+    Joining(Joining),
+    /// In.
+    Serving(Arc<dyn Link>),
+    /// Nothing that comes is of interest any more.
+    Deaf,
+}
+
+/// One stream.
+pub(super) struct JoinStream {
+    outgoing: Outgoing,
+    /// None when the hub had no place.
+    reader: Option<Reader>,
+    cutter: Cutter,
+    phase: Phase,
+    /// What came and isn't dealt with yet: bounded by the window.
+    backlog: Vec<u8>,
+    /// Nothing comes after it.
+    ended: bool,
+    /// Taken from the outbox and not yet sent.
+    held: Option<Bytes>,
+    /// When the stream has something to do without being rung.
+    due: Option<Instant>,
+}
+
+/// What a stream has to send next.
+pub(super) enum Fill {
+    /// All that fits, and there may be more.
+    More,
+    /// All there is.
+    Dry,
+    /// And the end.
+    End(Goodbye),
+}
+
+impl JoinStream {
+    pub(super) fn new(outgoing: Outgoing, reader: Option<Reader>, metadata: HeaderMap, now: Instant) -> Self {
+        let until = now + JOIN_TIMEOUT;
+        let phase = if reader.is_some() { Phase::Opening { until, metadata } } else { Phase::Deaf };
+        Self {
+            outgoing,
+            reader,
+            cutter: Cutter::default(),
+            phase,
+            backlog: Vec::new(),
+            ended: false,
+            held: None,
+            due: Some(until),
+        }
+    }
+
+    pub(super) fn bit(&self) -> Bits {
+        self.outgoing.outbox().bit()
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether it waits for the engine.
+    pub(super) fn is_joining(&self) -> bool {
+        matches!(self.phase, Phase::Joining(_))
+    }
+
+    /// Whether it has more to deal with than fits one turn.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() && !self.is_joining()
+    }
+
+    /// Takes in what came; commands are gathered, to be submitted together. How
+    /// many bytes were dealt with, of these and of those before.
+    pub(super) fn receive(
+        &mut self,
+        context: &mut Context<'_>,
+        data: &[u8],
+        end: bool,
+        commands: &mut Vec<Command>,
+    ) -> usize {
+        self.ended |= end;
+        if self.is_joining() {
+            self.backlog.extend_from_slice(data);
+            return 0;
+        }
+        // A panic costs its stream and nothing else.
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            if self.backlog.is_empty() {
+                let taken = self.take(context, data, commands);
+                self.backlog.extend_from_slice(&data[taken..]);
+                return taken;
+            }
+            self.backlog.extend_from_slice(data);
+            let backlog = mem::take(&mut self.backlog);
+            let taken = self.take(context, &backlog, commands);
+            self.backlog.extend_from_slice(&backlog[taken..]);
+            taken
+        }));
+        taken.unwrap_or_else(|_| {
+            self.panicked();
+            self.phase = Phase::Deaf;
+            data.len() + mem::take(&mut self.backlog).len()
+        })
+    }
+
+    /// Reads frames until the turn is over. How many bytes were dealt with.
+    fn take(&mut self, context: &mut Context<'_>, data: &[u8], commands: &mut Vec<Command>) -> usize {
+        let mut input = data;
+        loop {
+            let Some(reader) = &self.reader else { return data.len() };
+            if matches!(self.phase, Phase::Deaf) {
+                return data.len();
+            }
+            if self.is_joining() || commands.len() >= COMMANDS_PER_TURN {
+                return data.len() - input.len();
+            }
+            match self.cutter.next(&mut input) {
+                Ok(None) => break,
+                Err(refusal) => self.refuse(refusal, commands),
+                Ok(Some(frame)) if matches!(self.phase, Phase::Opening { .. }) => match first_frame(frame) {
+                    Ok(join) => self.begin(context, reader.clone(), join),
+                    Err(refusal) => self.refuse(refusal, commands),
+                },
+                Ok(Some(frame)) => match reader.take(frame) {
+                    Taken::Command(command) => commands.push(command),
+                    Taken::Nothing => {}
+                    Taken::Last(command) => {
+                        commands.push(command);
+                        self.submit(commands);
+                        self.phase = Phase::Deaf;
+                    }
+                    Taken::Refused(refusal) => self.refuse(refusal, commands),
+                },
+            }
+        }
+        if self.ended {
+            match (self.cutter.end(), &self.phase) {
+                (Err(refusal), _) => self.refuse(refusal, commands),
+                (Ok(()), Phase::Opening { .. }) => self.refuse(no_join(), commands),
+                // The connection stays and receives.
+                (Ok(()), _) => {}
+            }
+        }
+        data.len()
+    }
+
+    fn begin(&mut self, context: &mut Context<'_>, reader: Reader, join: proto::Join) {
+        let Phase::Opening { metadata, .. } = mem::replace(&mut self.phase, Phase::Deaf) else { return };
+        self.phase = Phase::Joining(Box::pin(async move { reader.join(&metadata, join, |_| {}).await }));
+        self.poll_join(context);
+    }
+
+    /// Asks of the session what was gathered.
+    pub(super) fn submit(&mut self, commands: &mut Vec<Command>) {
+        if let Phase::Serving(link) = &self.phase
+            && catch_unwind(AssertUnwindSafe(|| link.submit_all(commands))).is_err()
+        {
+            self.panicked();
+        }
+        commands.clear();
+    }
+
+    /// Goes on joining. Whether the engine has decided.
+    pub(super) fn poll_join(&mut self, context: &mut Context<'_>) -> bool {
+        let Phase::Joining(joining) = &mut self.phase else { return true };
+        let joined = match catch_unwind(AssertUnwindSafe(|| joining.as_mut().poll(context))) {
+            Ok(Poll::Pending) => return false,
+            Ok(Poll::Ready(joined)) => joined,
+            Err(_) => {
+                self.phase = Phase::Deaf;
+                self.panicked();
+                return true;
+            }
+        };
+        self.phase = match joined {
+            Ok(link) => Phase::Serving(link),
+            Err(refusal) => {
+                if let Some(reader) = &self.reader {
+                    reader.refuse(refusal);
+                }
+                Phase::Deaf
+            }
+        };
+        true
+    }
+
+    /// What is due by now.
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if let Phase::Opening { until, .. } = &self.phase
+            && now >= *until
+        {
+            self.refuse(too_late(), &mut Vec::new());
+        }
+    }
+
+    /// Ends the stream, after what it asked before.
+    fn refuse(&mut self, refusal: Refusal, commands: &mut Vec<Command>) {
+        self.submit(commands);
+        let ending = Ending::Refused(refusal.reason);
+        if let Some(reader) = &self.reader {
+            reader.refuse(refusal);
+        }
+        if let Phase::Serving(link) = mem::replace(&mut self.phase, Phase::Deaf) {
+            link.detach(ending);
+        }
+    }
+
+    fn panicked(&mut self) {
+        if let Some(reader) = &self.reader {
+            reader.panicked();
+        }
+    }
+
+    /// Gathers what may be sent, at most `limit` bytes of it.
+    pub(super) fn fill(&mut self, limit: usize, now: Instant, parts: &mut Vec<Bytes>) -> Fill {
+        let mut left = limit;
+        loop {
+            let mut data = match self.held.take() {
+                Some(held) => held,
+                // Its client takes nothing: what waits stays where it counts.
+                None if left == 0 && !self.outgoing.outbox().is_ending() => return Fill::More,
+                None => match self.outgoing.step(now) {
+                    Step::Data(data) => data,
+                    Step::Wait(until) => {
+                        if let Some(until) = until {
+                            self.due = Some(until);
+                        }
+                        return Fill::Dry;
+                    }
+                    Step::Trailers(goodbye) => return Fill::End(goodbye),
+                },
+            };
+            if data.len() > left {
+                let rest = data.split_off(left);
+                self.held = Some(rest);
+            }
+            left -= data.len();
+            if !data.is_empty() {
+                parts.push(data);
+            }
+            if self.held.is_some() {
+                if limit == 0 {
+                    self.outgoing.settle();
+                }
+                return Fill::More;
+            }
+        }
+    }
+}
+
+/// The sure sign that the stream is over, whoever ended it.
+impl Drop for JoinStream {
+    fn drop(&mut self) {
+        let ending = self.outgoing.ending();
+        match mem::replace(&mut self.phase, Phase::Deaf) {
+            Phase::Serving(link) => link.detach(ending),
+            // A join that the engine lets in must be let go again.
+            Phase::Joining(joining) => drop(tokio::spawn(async move {
+                if let Ok(link) = joining.await {
+                    link.detach(ending);
+                }
+            })),
+            Phase::Opening { .. } | Phase::Deaf => {}
+        }
+    }
+}

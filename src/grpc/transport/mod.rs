@@ -1,0 +1,546 @@
+//! One TCP connection: HTTP/2 read and written, its streams driven, by one
+//! future.
+//!
+//! This is the server's data path. Streams are no tasks of their own: what
+//! comes in one read is dealt with at once, commands of a stream are submitted
+//! together, and what waits in the outboxes of all streams goes out in one
+//! write. `Join` and `SendFromServer` are served here; every other call goes to
+//! the generated services.
+
+mod block;
+mod control;
+mod join;
+mod routed;
+mod send;
+mod stream;
+mod writing;
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+use tonic::service::Routes;
+
+use crate::{
+    http2::{Connection, Event, Head, Settings, StreamId},
+    hub::{Bell, Bits},
+    session::Command,
+};
+
+use super::{
+    PeerAddress, Services,
+    signaling::{is_grpc, open},
+};
+
+pub use control::Control;
+
+use join::JoinStream;
+use routed::Routed;
+use send::SendCall;
+use stream::{Kind, Stream};
+
+/// What is read at once.
+const READ_BYTES: usize = 64 * 1_024;
+/// How often a turn reads: others want their turn.
+const READS_PER_TURN: usize = 4;
+/// How many calls, and commands, a turn deals with before the others' turn: at
+/// most a quarter of what an outbox holds by default.
+const WORK_PER_TURN: usize = 256;
+/// HTTP/2 windows: 64 KiB breaks fast senders of small frames, more than 1 MiB
+/// gives nothing.
+const WINDOW_BYTES: u32 = 1_048_576;
+/// The most bytes of a request's headers.
+const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
+/// How long a peer may take for the preface.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The client preface and the header of the SETTINGS frame that must follow.
+/// Source: RFC 9113, section 3.4.
+const PREFACE_BYTES: usize = 24 + 9;
+/// Pings find dead peers within 30 s. Source: the contract, the life of a
+/// stream, 7.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How long a peer may take to close after it was told all.
+const LINGER: Duration = Duration::from_secs(1);
+
+const JOIN: &[u8] = b"/signalbox.v1.SignalingService/Join";
+const SEND_FROM_SERVER: &[u8] = b"/signalbox.v1.SignalingService/SendFromServer";
+
+/// What every transport of a server works with.
+pub struct TransportSettings {
+    /// What `Join` and `SendFromServer` work with.
+    pub services: Arc<Services>,
+    /// Every other call.
+    pub routes: Routes,
+    /// HTTP/2 streams at once; 0 is no limit.
+    pub max_streams: u32,
+}
+
+/// What a turn works with and no transport keeps: a worker's transports share
+/// it.
+#[derive(Default)]
+struct Scratch {
+    read: Vec<u8>,
+    parts: Vec<Bytes>,
+    commands: Vec<Command>,
+    output: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// How a transport is doing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Told all: closed once it is written.
+    Closing,
+    /// Closed on this side; what still comes is thrown away until then.
+    Lingering(Instant),
+}
+
+/// One connection, from its first byte to its last.
+pub struct Transport<I> {
+    io: I,
+    settings: Arc<TransportSettings>,
+    control: control::Place,
+    peer: Option<PeerAddress>,
+    http: Connection<Stream>,
+    bell: Arc<Bell>,
+    phase: Phase,
+    /// How many streams there have been.
+    count: u32,
+    /// Streams that may have something to send.
+    dirty: VecDeque<StreamId>,
+    /// Streams that wait for the engine.
+    waiting: Vec<StreamId>,
+    /// The stream whose commands are being gathered.
+    gathering: Option<StreamId>,
+    /// The stream that has more than fits a turn.
+    backlogged: Option<StreamId>,
+    /// What was read and didn't fit a turn.
+    leftover: Vec<u8>,
+    /// What is done in this turn.
+    work: usize,
+    opened_at: Instant,
+    heard_bytes: usize,
+    heard_at: Instant,
+    pinged_at: Option<Instant>,
+    /// The earliest that a stream has something to do without being rung.
+    due: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// The connection is over.
+struct Over;
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
+    /// A connection that was just accepted, from this address.
+    pub fn new(io: I, peer: Option<IpAddr>, settings: Arc<TransportSettings>, control: &Arc<Control>) -> Self {
+        let now = Instant::now();
+        let max_concurrent_streams = if settings.max_streams == 0 { u32::MAX } else { settings.max_streams };
+        let http = Connection::new(Settings {
+            max_concurrent_streams,
+            stream_window: WINDOW_BYTES,
+            connection_window: WINDOW_BYTES,
+            max_header_list: MAX_HEADER_LIST_BYTES,
+        });
+        let bell = Arc::<Bell>::default();
+        Self {
+            io,
+            settings,
+            control: Control::enter(control, Arc::clone(&bell)),
+            peer: peer.map(PeerAddress),
+            http,
+            bell,
+            phase: Phase::Serving,
+            count: 0,
+            dirty: VecDeque::new(),
+            waiting: Vec::new(),
+            gathering: None,
+            backlogged: None,
+            leftover: Vec::new(),
+            work: 0,
+            opened_at: now,
+            heard_bytes: 0,
+            heard_at: now,
+            pinged_at: None,
+            due: None,
+            timer: Box::pin(tokio::time::sleep_until(now + PREFACE_TIMEOUT)),
+        }
+    }
+
+    /// Works until there is nothing to do; ready when the connection is over.
+    fn turn(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Result<Poll<()>, Over> {
+        loop {
+            let rung = self.bell.take();
+            let now = Instant::now();
+            self.obey()?;
+            if now >= self.timer.deadline() {
+                self.on_time(now)?;
+            }
+            self.work = 0;
+            let more = self.read(context, scratch, now)?;
+            self.poll_waiting(context, scratch);
+            self.mark_rung(rung);
+            let written = self.write(context, scratch, now)?;
+            if written.is_ready() {
+                self.go_on(context, now)?;
+            }
+            if more {
+                // The others' turn; this one is rung no more than needed.
+                context.waker().wake_by_ref();
+                return Ok(Poll::Pending);
+            }
+            if self.sleep(context).is_ready() {
+                continue;
+            }
+            if self.bell.rest(context) {
+                return Ok(Poll::Pending);
+            }
+        }
+    }
+
+    /// Does what the server wants of all its transports.
+    fn obey(&mut self) -> Result<(), Over> {
+        if self.control.is_cut() {
+            return Err(Over);
+        }
+        if self.control.is_finishing() && !self.http.is_shutting_down() {
+            self.http.shut_down();
+        }
+        Ok(())
+    }
+
+    /// After everything is written.
+    fn go_on(&mut self, context: &mut Context<'_>, now: Instant) -> Result<(), Over> {
+        if self.phase == Phase::Serving && self.http.is_done() {
+            self.phase = Phase::Closing;
+        }
+        // What the peer has sent meanwhile is read and thrown away: closing at
+        // once would have the kernel reset the connection, and the peer might
+        // lose what it was told last.
+        if self.phase == Phase::Closing {
+            match Pin::new(&mut self.io).poll_shutdown(context) {
+                Poll::Ready(Ok(())) => self.phase = Phase::Lingering(now + LINGER),
+                Poll::Ready(Err(_)) => return Err(Over),
+                Poll::Pending => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there. Whether there is more to deal with in a next turn.
+    fn read(&mut self, context: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> Result<bool, Over> {
+        if let Some(stream) = self.backlogged.take() {
+            self.on_data(context, stream, &[], false, &mut scratch.commands);
+            self.submit(&mut scratch.commands);
+        }
+        if !self.leftover.is_empty() {
+            let leftover = std::mem::take(&mut self.leftover);
+            self.digest(context, &leftover, &mut scratch.commands);
+        }
+        let mut buffer = std::mem::take(&mut scratch.read);
+        buffer.resize(READ_BYTES, 0);
+        let read = self.read_into(context, &mut buffer, &mut scratch.commands, now);
+        scratch.read = buffer;
+        read
+    }
+
+    fn read_into(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        commands: &mut Vec<Command>,
+        now: Instant,
+    ) -> Result<bool, Over> {
+        for _ in 0..READS_PER_TURN {
+            if !self.leftover.is_empty() || self.backlogged.is_some() {
+                return Ok(true);
+            }
+            let mut read = ReadBuf::new(buffer);
+            match Pin::new(&mut self.io).poll_read(context, &mut read) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Err(_)) => return Err(Over),
+                Poll::Ready(Ok(())) if read.filled().is_empty() => return Err(Over),
+                Poll::Ready(Ok(())) => {}
+            }
+            let length = read.filled().len();
+            self.heard_bytes = self.heard_bytes.saturating_add(length);
+            self.heard_at = now;
+            self.pinged_at = None;
+            if self.phase == Phase::Serving {
+                self.digest(context, &buffer[..length], commands);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Deals with what came, as far as it fits the turn.
+    fn digest(&mut self, context: &mut Context<'_>, bytes: &[u8], commands: &mut Vec<Command>) {
+        let mut input = bytes;
+        while self.work < WORK_PER_TURN && self.backlogged.is_none() {
+            match self.http.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => self.on_event(context, event, commands),
+                Err(error) => {
+                    tracing::debug!(peer = ?self.peer, code = ?error.code, why = %error.why, "connection error");
+                    self.http.go_away(&error);
+                    self.phase = Phase::Closing;
+                    input = &[];
+                    break;
+                }
+            }
+        }
+        self.submit(commands);
+        self.leftover.extend_from_slice(input);
+    }
+
+    fn on_event(&mut self, context: &mut Context<'_>, event: Event<'_, Stream>, commands: &mut Vec<Command>) {
+        match event {
+            Event::Request { stream, head, end } => {
+                self.work += 1;
+                self.begin(stream, &head, end);
+                if end {
+                    self.on_data(context, stream, &[], true, commands);
+                }
+            }
+            Event::Data { stream, data, end } => self.on_data(context, stream, data, end, commands),
+            Event::Reset { state, .. } => {
+                self.submit(commands);
+                drop(state);
+            }
+            Event::Window { stream: Some(stream) } => self.mark(stream),
+            Event::Window { stream: None } => self.mark_rung(Bell::ALL),
+            Event::Pong | Event::GoAway => {}
+        }
+    }
+
+    /// A new stream.
+    fn begin(&mut self, id: StreamId, head: &Head, end: bool) {
+        let bit = Bell::bit(self.count);
+        self.count = self.count.wrapping_add(1);
+        let is_ours = head.method() == b"POST" && head.get("content-type").is_some_and(is_grpc);
+        let kind = match head.path() {
+            JOIN if is_ours => {
+                let services = &self.settings.services;
+                let peer = self.peer.map(|peer| peer.0);
+                let (outgoing, reader) = open(services, peer, Arc::clone(&self.bell), bit);
+                let stream = JoinStream::new(outgoing, reader, credentials(head), Instant::now());
+                self.is_due(stream.due());
+                // At once, before a frame is read: a client that waits for
+                // headers before it sends must not deadlock.
+                self.http.send_headers(id, block::response(), false);
+                Kind::Join(Box::new(stream))
+            }
+            SEND_FROM_SERVER if is_ours => {
+                Kind::Send(SendCall::new(Arc::clone(&self.settings.services), credentials(head)))
+            }
+            _ => match Routed::new(&self.settings.routes, head, end, self.peer, &self.bell, bit) {
+                Ok(routed) => Kind::Routed(routed),
+                Err(error) => {
+                    tracing::debug!(%error, "not a request that can be routed");
+                    let status = Some(http::StatusCode::BAD_REQUEST);
+                    self.http.send_headers(id, &block::of(status, &HeaderMap::new()), true);
+                    self.http.finish(id);
+                    return;
+                }
+            },
+        };
+        self.http.accept(id, Stream::new(kind));
+        self.mark(id);
+    }
+
+    fn on_data(
+        &mut self,
+        context: &mut Context<'_>,
+        id: StreamId,
+        data: &[u8],
+        end: bool,
+        commands: &mut Vec<Command>,
+    ) {
+        if self.gathering.is_some_and(|other| other != id) {
+            self.submit(commands);
+        }
+        let Some(stream) = self.http.get_mut(id) else { return self.http.consumed(id, data.len()) };
+        match &mut stream.kind {
+            Kind::Join(join) => {
+                let before = commands.len();
+                let taken = join.receive(context, data, end, commands);
+                self.work += commands.len().saturating_sub(before);
+                self.gathering = Some(id);
+                if join.is_joining() && !self.waiting.contains(&id) {
+                    self.waiting.push(id);
+                }
+                if join.has_backlog() {
+                    self.backlogged = Some(id);
+                }
+                self.http.consumed(id, taken);
+            }
+            Kind::Send(call) => {
+                let answer = call.receive(context, data, end);
+                if call.is_calling() && answer.is_pending() {
+                    self.waiting.push(id);
+                }
+                self.http.consumed(id, data.len());
+                if let Poll::Ready(answer) = answer {
+                    self.answer(id, answer);
+                }
+            }
+            // Its data is consumed as the service reads it.
+            Kind::Routed(routed) => routed.receive(data, end),
+        }
+    }
+
+    /// Submits what was gathered.
+    fn submit(&mut self, commands: &mut Vec<Command>) {
+        if let Some(id) = self.gathering.take()
+            && !commands.is_empty()
+            && let Some(Kind::Join(join)) = self.http.get_mut(id).map(|stream| &mut stream.kind)
+        {
+            join.submit(commands);
+        }
+        commands.clear();
+    }
+
+    /// Goes on with the streams that wait for the engine.
+    fn poll_waiting(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) {
+        for id in std::mem::take(&mut self.waiting) {
+            let Some(stream) = self.http.get_mut(id) else { continue };
+            match &mut stream.kind {
+                Kind::Join(join) => {
+                    if join.poll_join(context) {
+                        self.on_data(context, id, &[], false, &mut scratch.commands);
+                        self.submit(&mut scratch.commands);
+                    } else {
+                        self.waiting.push(id);
+                    }
+                }
+                Kind::Send(call) => match call.poll(context) {
+                    Poll::Ready(answer) => self.answer(id, answer),
+                    Poll::Pending => self.waiting.push(id),
+                },
+                Kind::Routed(_) => {}
+            }
+        }
+    }
+
+    /// The stream may have something to send.
+    fn mark(&mut self, id: StreamId) {
+        if let Some(stream) = self.http.get_mut(id)
+            && !std::mem::replace(&mut stream.is_dirty, true)
+        {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// So may those whose bits these are.
+    fn mark_rung(&mut self, bits: Bits) {
+        if bits == 0 {
+            return;
+        }
+        let dirty = &mut self.dirty;
+        self.http.for_each_mut(|id, stream| {
+            if stream.bit().is_none_or(|bit| bit & bits != 0) && !std::mem::replace(&mut stream.is_dirty, true) {
+                dirty.push_back(id);
+            }
+        });
+    }
+
+    fn is_due(&mut self, at: Option<Instant>) {
+        self.due = [self.due, at].into_iter().flatten().min();
+    }
+
+    /// What is due by now.
+    fn on_time(&mut self, now: Instant) -> Result<(), Over> {
+        if self.heard_bytes < PREFACE_BYTES && now >= self.opened_at + PREFACE_TIMEOUT {
+            return Err(Over);
+        }
+        if let Phase::Lingering(until) = self.phase
+            && now >= until
+        {
+            return Err(Over);
+        }
+        if self.http.streams() > 0 && now >= self.heard_at + KEEPALIVE.0 {
+            match self.pinged_at {
+                None => {
+                    self.http.ping();
+                    self.pinged_at = Some(now);
+                }
+                Some(at) if now >= at + KEEPALIVE.1 => return Err(Over),
+                Some(_) => {}
+            }
+        }
+        if self.due.is_some_and(|due| now >= due) {
+            let mut due = None;
+            let dirty = &mut self.dirty;
+            self.http.for_each_mut(|id, stream| {
+                let Kind::Join(join) = &mut stream.kind else { return };
+                match join.due() {
+                    Some(at) if now >= at => {
+                        join.on_time(now);
+                        if !std::mem::replace(&mut stream.is_dirty, true) {
+                            dirty.push_back(id);
+                        }
+                    }
+                    at => due = [due, at].into_iter().flatten().min(),
+                }
+            });
+            self.due = due;
+        }
+        Ok(())
+    }
+
+    /// Sets the timer. Ready when something is due already.
+    fn sleep(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let preface = (self.heard_bytes < PREFACE_BYTES).then(|| self.opened_at + PREFACE_TIMEOUT);
+        let linger = match self.phase {
+            Phase::Lingering(until) => Some(until),
+            Phase::Serving | Phase::Closing => None,
+        };
+        let keepalive = (self.http.streams() > 0)
+            .then(|| self.pinged_at.map_or(self.heard_at + KEEPALIVE.0, |at| at + KEEPALIVE.1));
+        let Some(next) = [preface, linger, keepalive, self.due].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
+        // Fires early rather than being set anew at every read.
+        if next < self.timer.deadline() || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(next);
+        }
+        self.timer.as_mut().poll(context)
+    }
+}
+
+/// The part of a request's headers that decides who may do what.
+fn credentials(head: &Head) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(value) = head.get("authorization")
+        && let Ok(value) = http::HeaderValue::from_bytes(value)
+    {
+        headers.insert(http::header::AUTHORIZATION, value);
+    }
+    headers
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Future for Transport<I> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let turned = self.turn(context, &mut scratch);
+        SCRATCH.set(Some(scratch));
+        turned.unwrap_or(Poll::Ready(()))
+    }
+}

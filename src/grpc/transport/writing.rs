@@ -1,0 +1,226 @@
+//! The writing half of a transport's turn: what its streams have to send, in
+//! as few frames and system calls as it takes.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use crate::{
+    grpc::{outgoing::SHARED_OVER_BYTES, status},
+    http2::{ErrorCode, StreamId},
+    hub::Goodbye,
+};
+
+use super::{
+    Over, Scratch, Transport, block,
+    join::Fill,
+    routed::{Next, Piece},
+    send::Answer,
+    stream::Kind,
+};
+
+/// How much is made ready for the socket before it is written: what waits
+/// beyond stays in the outboxes, where it counts.
+const OUTPUT_BYTES: usize = 128 * 1_024;
+/// How many slices one system call writes.
+const SLICES: usize = 64;
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
+    /// Sends what there is until the socket takes no more, or there is nothing
+    /// left. Ready when everything is written.
+    pub(super) fn write(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Result<Poll<()>, Over> {
+        loop {
+            if self.http.output().is_empty() && !self.dirty.is_empty() {
+                self.http.output().give_spare(std::mem::take(&mut scratch.output));
+            }
+            self.pump(&mut scratch.parts, now);
+            let flushed = self.flush(context);
+            if let Some(spare) = self.http.output().take_spare() {
+                scratch.output = spare;
+            }
+            match flushed {
+                Poll::Ready(Ok(())) if self.dirty.is_empty() => return Ok(Poll::Ready(())),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(Over),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let output = self.http.output();
+        while !output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = output.slices(&mut slices);
+            let io = Pin::new(&mut self.io);
+            let written = match &slices[..count] {
+                [one] => ready!(io.poll_write(context, one)),
+                several => ready!(io.poll_write_vectored(context, several)),
+            }?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            output.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Makes ready what the streams have, each a frame in turn.
+    fn pump(&mut self, parts: &mut Vec<Bytes>, now: Instant) {
+        while self.http.output().len() < OUTPUT_BYTES {
+            let Some(id) = self.dirty.pop_front() else { return };
+            if let Some(stream) = self.http.get_mut(id) {
+                stream.is_dirty = false;
+                if self.pump_one(id, parts, now) {
+                    self.mark(id);
+                }
+            }
+        }
+    }
+
+    /// Makes ready what one stream has. Whether it may have more that can be
+    /// sent now.
+    fn pump_one(&mut self, id: StreamId, parts: &mut Vec<Bytes>, now: Instant) -> bool {
+        let limit = self.http.capacity(id).min(self.http.max_frame());
+        let Some(stream) = self.http.get_mut(id) else { return false };
+        match &mut stream.kind {
+            Kind::Join(join) => {
+                let fill = join.fill(limit, now, parts);
+                let due = join.due();
+                self.frame(id, parts);
+                match fill {
+                    Fill::More => limit > 0,
+                    Fill::Dry => {
+                        self.is_due(due);
+                        false
+                    }
+                    Fill::End(goodbye) => {
+                        self.end(id, &goodbye);
+                        false
+                    }
+                }
+            }
+            Kind::Send(call) => {
+                if let Some(rest) = call.take_rest() {
+                    self.send_rest(id, rest);
+                }
+                false
+            }
+            Kind::Routed(routed) => {
+                let read = routed.read();
+                let next = routed.next();
+                if read > 0 {
+                    self.http.consumed(id, read);
+                }
+                self.bring(id, next, limit)
+            }
+        }
+    }
+
+    /// Puts parts into one DATA frame, copied where that costs less.
+    fn frame(&mut self, id: StreamId, parts: &mut Vec<Bytes>) {
+        let length = parts.iter().map(Bytes::len).sum();
+        if length == 0 {
+            return;
+        }
+        self.http.begin_data(id, length, false);
+        let output = self.http.output();
+        for part in parts.drain(..) {
+            if part.len() > SHARED_OVER_BYTES { output.share(part) } else { output.copy(&part) }
+        }
+    }
+
+    /// Ends a `Join` stream.
+    fn end(&mut self, id: StreamId, goodbye: &Goodbye) {
+        if goodbye.refusal.is_none() && goodbye.farewell.ending.reason().is_none() {
+            self.http.send_headers(id, block::ok(), true);
+        } else {
+            self.http.send_headers(id, &block::of(None, &status::trailers(goodbye)), true);
+        }
+        drop(self.http.finish(id));
+    }
+
+    /// Answers a `SendFromServer`.
+    pub(super) fn answer(&mut self, id: StreamId, answer: Answer) {
+        match answer {
+            Answer::Message(message) => {
+                self.http.send_headers(id, block::response(), false);
+                self.send_rest(id, message);
+            }
+            Answer::Refused(refusal) => {
+                let response: http::Response<()> = status::status(&refusal).into_http();
+                self.http.send_headers(id, &block::of(Some(response.status()), response.headers()), true);
+                drop(self.http.finish(id));
+            }
+        }
+    }
+
+    fn send_rest(&mut self, id: StreamId, mut message: Bytes) {
+        while !message.is_empty() {
+            let limit = self.http.capacity(id).min(self.http.max_frame());
+            if limit == 0 {
+                // The window's opening marks it again.
+                if let Some(Kind::Send(call)) = self.http.get_mut(id).map(|stream| &mut stream.kind) {
+                    call.keep(message);
+                }
+                return;
+            }
+            let part = message.split_to(limit.min(message.len()));
+            self.http.begin_data(id, part.len(), false);
+            self.http.output().share(part);
+        }
+        self.http.send_headers(id, block::ok(), true);
+        drop(self.http.finish(id));
+    }
+
+    /// Sends a piece of a routed response. Whether there may be more.
+    fn bring(&mut self, id: StreamId, next: Next, limit: usize) -> bool {
+        match next {
+            Next::Nothing => return false,
+            Next::Broken => drop(self.http.reset(id, ErrorCode::INTERNAL_ERROR)),
+            Next::Piece(Piece::Head(status, headers, end)) => {
+                self.http.send_headers(id, &block::of(Some(status), &headers), end);
+                if !end {
+                    return true;
+                }
+                drop(self.http.finish(id));
+            }
+            Next::Piece(Piece::Data(mut data)) => {
+                let part = data.split_to(limit.min(data.len()));
+                if !part.is_empty() {
+                    self.http.begin_data(id, part.len(), false);
+                    self.http.output().share(part);
+                }
+                if data.is_empty() {
+                    return true;
+                }
+                if let Some(Kind::Routed(routed)) = self.http.get_mut(id).map(|stream| &mut stream.kind) {
+                    routed.keep(data);
+                }
+                return limit > 0;
+            }
+            Next::Piece(Piece::Trailers(trailers)) => {
+                self.http.send_headers(id, &block::of(None, &trailers), true);
+                drop(self.http.finish(id));
+            }
+            Next::Piece(Piece::End) => {
+                self.http.begin_data(id, 0, true);
+                drop(self.http.finish(id));
+            }
+        }
+        false
+    }
+}
