@@ -15,7 +15,8 @@ use futures_util::Stream;
 use crate::{
     domain::{ConnectionId, DisconnectReason, Ending, Entry, Epoch, Named, Refusal, Sequence, SessionId},
     session::{
-        Admission, Command, ConnectionView, Facts, Farewell, Handle, Join, SendResult, ServerAccepted, ServerSend, View,
+        Admission, Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, SendResult, ServerAccepted,
+        ServerSend, View,
     },
 };
 
@@ -203,17 +204,19 @@ pub trait Room: Send {
     /// whose outbox overflows are told in `overflowed`, and get nothing more.
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>);
 
-    /// As [`Room::deliver`], several in their order: what one command, or
-    /// several submitted together, brought about.
-    fn deliver_all(&mut self, entries: &[Arc<Entry>], overflowed: &mut Vec<Handle>) {
-        entries.iter().for_each(|entry| self.deliver(entry, overflowed));
-    }
-
     /// A send was decided.
     fn answer(&mut self, handle: Handle, result: &SendResult, overflowed: &mut Vec<Handle>);
 
-    /// As [`Room::answer`], several of one connection in their order.
-    fn answer_all(&mut self, handle: Handle, results: &[SendResult], overflowed: &mut Vec<Handle>) {
-        results.iter().for_each(|result| self.answer(handle, result, overflowed));
+    /// [`Effect::Entry`] and [`Effect::Answer`], several in their order: what one
+    /// command, or several submitted together, brought about. The same as one by
+    /// one, and cheaper where a room can make it so.
+    fn hand_on(&mut self, effects: &[Effect], overflowed: &mut Vec<Handle>) {
+        for effect in effects {
+            match effect {
+                Effect::Entry(entry) => self.deliver(entry, overflowed),
+                Effect::Answer(handle, result) => self.answer(*handle, result, overflowed),
+                _ => {}
+            }
+        }
     }
 }

@@ -102,8 +102,8 @@ pub(super) fn only_message(body: &[u8], end: bool) -> Result<&[u8], Refusal> {
     match take_message(&mut rest)? {
         Some(message) if rest.is_empty() => Ok(message),
         None if !end => Ok(&[]),
-        None if length.is_none() && body.is_empty() => Err(bad_message("there is none")),
-        None => Err(bad_message(&format!("the request ended after {} bytes of it", body.len()))),
+        None if length.is_none() && body.is_empty() => Err(bad_message("there is no request message")),
+        None => Err(bad_message(&format!("unexpected EOF after {} bytes of it", body.len()))),
         Some(_) => Err(bad_message("another one follows it")),
     }
 }

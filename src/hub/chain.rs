@@ -16,6 +16,9 @@ use crate::domain::{ConnectionId, Event};
 pub(super) struct Block {
     /// Whole gRPC messages.
     pub(super) bytes: Bytes,
+    /// Where each event ends, when there is a connection that is told
+    /// something between them.
+    pub(super) ends: Box<[usize]>,
     /// Who is behind all of it.
     pub(super) cause: Cause,
     /// How much the chain has carried, this block included.
@@ -48,6 +51,15 @@ impl Cause {
 pub(super) struct Carried {
     pub(super) events: u64,
     pub(super) bytes: u64,
+}
+
+impl Block {
+    /// Where the event with this number begins, 0 being the first; the end of
+    /// the block after the last.
+    pub(super) fn begin(&self, event: u64) -> usize {
+        let before = usize::try_from(event).ok().and_then(|event| event.checked_sub(1));
+        before.map_or(0, |before| self.ends.get(before).copied().unwrap_or(self.bytes.len()))
+    }
 }
 
 /// A block and what comes after it.
@@ -91,11 +103,11 @@ impl Chain {
         self.tail.block.carried
     }
 
-    /// Appends a block of `events` events.
-    pub(super) fn append(&mut self, bytes: Bytes, events: u64, cause: Cause) {
+    /// Appends a block of `events` events. `ends` is empty or has one for each.
+    pub(super) fn append(&mut self, bytes: Bytes, events: u64, ends: Box<[usize]>, cause: Cause) {
         let before = self.carried();
         let carried = Carried { events: before.events + events, bytes: before.bytes + bytes.len() as u64 };
-        let link = Arc::new(Link { block: Block { bytes, cause, carried }, next: OnceLock::new() });
+        let link = Arc::new(Link { block: Block { bytes, ends, cause, carried }, next: OnceLock::new() });
         // Set once: this is the only end, and it moves on.
         let _ = self.tail.next.set(Arc::clone(&link));
         self.tail = link;
@@ -110,9 +122,9 @@ mod tests {
     fn receivers_walk_at_their_own_pace_and_the_rest_is_freed() {
         let mut chain = Chain::default();
         let early = chain.end();
-        chain.append(Bytes::from_static(b"ab"), 2, Cause::default());
+        chain.append(Bytes::from_static(b"ab"), 2, Box::default(), Cause::default());
         let late = chain.end();
-        chain.append(Bytes::from_static(b"c"), 1, Cause::default());
+        chain.append(Bytes::from_static(b"c"), 1, Box::default(), Cause::default());
         let first = early.next().unwrap();
         assert_eq!((&first.block.bytes[..], first.block.carried.events), (&b"ab"[..], 2));
         assert_eq!(&late.next().unwrap().block.bytes[..], b"c");
@@ -129,7 +141,7 @@ mod tests {
         let mut chain = Chain::default();
         let slow = chain.end();
         for _ in 0..1_000_000 {
-            chain.append(Bytes::new(), 1, Cause::default());
+            chain.append(Bytes::new(), 1, Box::default(), Cause::default());
         }
         drop(chain);
         drop(slow);

@@ -114,7 +114,9 @@ pub(super) enum Found {
     Frames(Bytes),
     Begin(Following),
     End(Goodbye),
-    /// Nothing until the chain has come further.
+    /// Nothing until this many of the chain's events have come.
+    After(u64),
+    /// Nothing.
     Nothing,
 }
 
@@ -225,16 +227,17 @@ impl Outbox {
     /// Adds an event of its own. False when that overflows the outbox.
     #[must_use]
     pub(super) fn push(&self, frame: Bytes, carried: Carried) -> bool {
-        self.add(frame, 0, carried)
+        self.add(frame, 0, carried, carried.events)
     }
 
-    /// Adds the outcomes of this many sends; as [`Outbox::push`].
+    /// Adds the outcomes of this many sends, to be told once `after` of the
+    /// chain's events have; as [`Outbox::push`].
     #[must_use]
-    pub(super) fn push_outcomes(&self, frames: Bytes, outcomes: usize, carried: Carried) -> bool {
-        self.add(frames, outcomes, carried)
+    pub(super) fn push_outcomes(&self, frames: Bytes, outcomes: usize, carried: Carried, after: u64) -> bool {
+        self.add(frames, outcomes, carried, after)
     }
 
-    fn add(&self, frames: Bytes, outcomes: usize, carried: Carried) -> bool {
+    fn add(&self, frames: Bytes, outcomes: usize, carried: Carried, after: u64) -> bool {
         let mut state = lock(&self.state);
         if self.shut.load(Ordering::Acquire) {
             return true;
@@ -251,7 +254,7 @@ impl Outbox {
         }
         self.own.1.fetch_add(frames.len(), Ordering::Relaxed);
         state.outcomes += outcomes;
-        state.queue.push_back(Own { frames, outcomes, after: carried.events });
+        state.queue.push_back(Own { frames, outcomes, after });
         self.look.store(true, Ordering::Release);
         drop(state);
         self.bell.ring(self.bit);
@@ -350,11 +353,11 @@ impl Outbox {
             return Found::Begin(following);
         }
         match state.queue.front() {
-            Some(own) if own.after > passed => return Found::Nothing,
+            Some(own) if own.after > passed => return Found::After(own.after),
             Some(_) => {}
             None => match &state.goodbye {
                 Some(goodbye) if goodbye.1 <= passed => return Found::End(goodbye.0.clone()),
-                Some(_) => return Found::Nothing,
+                Some(goodbye) => return Found::After(goodbye.1),
                 None => {
                     // An idle member needs no room for what was a burst.
                     if state.queue.capacity() > QUEUE_KEPT {
@@ -423,7 +426,7 @@ mod tests {
 
         fn broadcast_of(&mut self, text: &'static str, from: Option<ConnectionId>) -> bool {
             let before = self.chain.carried();
-            self.chain.append(frame(text), 1, Cause { from, about: None });
+            self.chain.append(frame(text), 1, Box::default(), Cause { from, about: None });
             let after = self.chain.carried();
             self.feed.events.store(after.events, Ordering::Release);
             self.feed.bytes.store(after.bytes, Ordering::Release);
@@ -440,7 +443,8 @@ mod tests {
         }
 
         fn outcome(&mut self, text: &'static str) -> bool {
-            self.outbox.push_outcomes(frame(text), 1, self.chain.carried())
+            let carried = self.chain.carried();
+            self.outbox.push_outcomes(frame(text), 1, carried, carried.events)
         }
 
         fn taken(&mut self) -> Vec<Bytes> {
@@ -488,6 +492,20 @@ mod tests {
             });
         }
         assert_eq!(bed.taken(), order);
+    }
+
+    #[test]
+    fn an_outcome_may_come_between_the_events_of_a_block() {
+        let mut bed = Bed::new(0, 0, 0);
+        let before = bed.chain.carried();
+        for after in [0, 1, 3] {
+            assert!(bed.outbox.push_outcomes(frame("ok"), 1, before, after));
+        }
+        bed.chain.append(frame("abbccc"), 3, Box::new([1, 3, 6]), Cause::default());
+        assert!(bed.outbox.appended(before, bed.chain.carried()));
+        assert_eq!(bed.taken(), ["ok", "a", "ok", "bbccc", "ok"]);
+        assert!(bed.broadcast("d"));
+        assert_eq!(bed.taken(), ["d"]);
     }
 
     #[test]

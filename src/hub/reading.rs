@@ -9,7 +9,10 @@ use bytes::Bytes;
 
 use crate::domain::Sequence;
 
-use super::outbox::{Following, Found, Goodbye, Outbox};
+use super::{
+    chain::Carried,
+    outbox::{Following, Found, Goodbye, Outbox},
+};
 
 /// What the reading side gets.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +76,7 @@ impl Reading {
             // set, so that an empty chain means that the client has them all.
             let latest = self.following.as_ref().map_or(0, |following| following.feed.latest.load(Ordering::Acquire));
             let next = self.following.as_ref().and_then(|following| following.at.next().cloned());
+            let mut until = u64::MAX;
             if self.outbox.has_own() {
                 match self.outbox.take_own(self.passed) {
                     Found::NotOpen => return Next::NotOpen,
@@ -86,16 +90,29 @@ impl Reading {
                         self.following = None;
                         return Next::End(goodbye);
                     }
+                    Found::After(events) => until = events,
                     Found::Nothing => {}
                 }
             }
             let (Some(link), Some(following)) = (next, self.following.as_mut()) else { return Next::Idle(latest) };
             let block = &link.block;
-            self.outbox.pass(block.carried);
-            self.passed = block.carried.events;
             let own = following.suppress_own_signals && block.cause.from == Some(following.me);
             let spared = own || block.cause.about == Some(following.me);
-            let frames = block.bytes.clone();
+            let before = following.at.block.carried;
+            let begin = block.begin(self.passed - before.events);
+            if until < block.carried.events && !block.ends.is_empty() {
+                // Something of its own comes between the events of the block.
+                let end = block.begin(until - before.events);
+                self.passed = until;
+                self.outbox.pass(Carried { events: until, bytes: before.bytes + end as u64 });
+                if spared {
+                    continue;
+                }
+                return Next::Frames(block.bytes.slice(begin..end));
+            }
+            self.outbox.pass(block.carried);
+            self.passed = block.carried.events;
+            let frames = block.bytes.slice(begin..);
             following.at = link;
             if !spared {
                 return Next::Frames(frames);

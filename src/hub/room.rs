@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     domain::{Audience, ConnectionId, Entry, Event, Sequence},
     engine::{OutletId, Room},
-    session::{Farewell, Handle, SendResult, View},
+    session::{Effect, Farewell, Handle, SendResult, View},
     telemetry::SignalSource,
 };
 
@@ -66,16 +66,31 @@ impl Group {
         }
     }
 
-    /// Hands a block to all. How many of them took it.
-    fn append(&mut self, bytes: Bytes, events: usize, cause: Cause, overflowed: &mut Vec<Handle>) {
+    /// Hands a block to all.
+    fn append(&mut self, block: Encoded, cause: Cause, overflowed: &mut Vec<Handle>) {
         let before = self.chain.carried();
-        self.chain.append(bytes, events as u64, cause);
+        self.chain.append(block.bytes, block.events as u64, block.ends, cause);
         let after = self.chain.carried();
         self.feed.events.store(after.events, Ordering::Release);
         self.feed.bytes.store(after.bytes, Ordering::Release);
         overflowed
             .extend(self.seats.iter().filter(|seat| !seat.outbox.appended(before, after)).map(|seat| seat.handle));
     }
+}
+
+/// Events, encoded.
+#[derive(Clone)]
+struct Encoded {
+    bytes: Bytes,
+    events: usize,
+    ends: Box<[usize]>,
+}
+
+/// The outcome of a send, after so many broadcasts of those handed on with it.
+struct Answer<'a> {
+    handle: Handle,
+    result: &'a SendResult,
+    after: usize,
 }
 
 fn is_broadcast(event: &Event) -> bool {
@@ -138,29 +153,72 @@ impl HubRoom {
         }
     }
 
-    fn broadcast<E: Borrow<Entry>>(&mut self, entries: &[E], cause: Cause, overflowed: &mut Vec<Handle>) {
-        let encode = self.hub.encoding.append_entry;
+    /// Hands on broadcasts that one connection is the cause of, and outcomes
+    /// between them.
+    fn broadcast<E: Borrow<Entry>>(&mut self, entries: &[E], answers: &[Answer<'_>], overflowed: &mut Vec<Handle>) {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return };
+        let (cause, last) = (Cause::of(&first.borrow().event), last.borrow().sequence);
+        if !self.counts(&first.borrow().event, entries.len()) {
+            return;
+        }
         let causing = cause.from.or(cause.about).and_then(|id| self.index.get(&id)).copied();
         // Encoded for the first group that sees all of it, shared by the others.
-        let mut whole: Option<Bytes> = None;
+        let mut whole: Option<Encoded> = None;
         for (at, group) in self.groups.iter_mut().enumerate() {
             let admitted = entries.iter().filter(|entry| group.admits(&(*entry).borrow().event)).count();
             if admitted == 0 {
                 continue;
             }
-            let bytes = if admitted == entries.len() {
-                whole.get_or_insert_with(|| encoded(entries.iter(), encode)).clone()
+            let with_ends = !answers.is_empty();
+            let block = if admitted == entries.len() {
+                whole.get_or_insert_with(|| self.hub.encode(entries.iter(), with_ends)).clone()
             } else {
-                encoded(entries.iter().filter(|entry| group.admits(&(*entry).borrow().event)), encode)
+                self.hub.encode(entries.iter().filter(|entry| group.admits(&(*entry).borrow().event)), with_ends)
             };
-            group.append(bytes, admitted, cause, overflowed);
+            group.append(block, cause, overflowed);
             let causing = causing.filter(|place| place.group == at).and_then(|place| group.seats.get(place.seat));
             let receivers = group.seats.len() - usize::from(causing.is_some_and(|seat| seat.is_spared(cause)));
             self.hub.metrics.deliveries.increment((receivers * admitted) as u64);
         }
+        self.reached(last);
+    }
+
+    /// Tells outcomes: each once those of `entries` before it have been told.
+    fn tell<E: Borrow<Entry>>(&self, entries: &[E], answers: &[Answer<'_>], overflowed: &mut Vec<Handle>) {
+        let mut bytes = BytesMut::new();
+        for answer in answers {
+            if let Err(refusal) = &answer.result.outcome {
+                self.hub.metrics.refused(refusal.reason);
+            }
+            let Some((group, seat)) = self.seat(answer.handle.connection) else { continue };
+            if seat.handle != answer.handle {
+                continue;
+            }
+            let before = entries[..answer.after].iter().filter(|entry| group.admits(&(*entry).borrow().event)).count();
+            let carried = group.chain.carried();
+            (self.hub.encoding.append_outcome)(answer.result, &mut bytes);
+            let frame = bytes.split().freeze();
+            if !seat.outbox.push_outcomes(frame, 1, carried, carried.events + before as u64) {
+                overflowed.push(answer.handle);
+            }
+        }
+    }
+
+    /// Counts signals. Whether they are delivered.
+    fn counts(&self, event: &Event, count: usize) -> bool {
+        if let Event::Signal { from, .. } = event {
+            let source = if from.is_some() { SignalSource::Client } else { SignalSource::Server };
+            self.hub.metrics.signals(source, count);
+        }
+        // A drain ends streams one by one, and each end is an event for all the
+        // others: without this it would be quadratic.
+        !self.hub.quiet.load(Ordering::Acquire)
     }
 
     fn address(&mut self, ids: &[ConnectionId], entry: &Entry, overflowed: &mut Vec<Handle>) {
+        if !self.counts(&entry.event, 1) {
+            return;
+        }
         let cause = Cause::of(&entry.event);
         let mut frame: Option<Bytes> = None;
         let mut deliveries = 0;
@@ -175,38 +233,24 @@ impl HubRoom {
             }
         }
         self.hub.metrics.deliveries.increment(deliveries);
-    }
-
-    /// Hands on what one cause brought about: broadcasts, or one signal that is
-    /// addressed.
-    fn deliver_run<E: Borrow<Entry>>(&mut self, entries: &[E], overflowed: &mut Vec<Handle>) {
-        let Some((first, last)) = entries.first().zip(entries.last()) else { return };
-        let (first, last) = (first.borrow(), last.borrow());
-        if let Event::Signal { from, .. } = &first.event {
-            let source = if from.is_some() { SignalSource::Client } else { SignalSource::Server };
-            self.hub.metrics.signals(source, entries.len());
-        }
-        // A drain ends streams one by one, and each end is an event for all the
-        // others: without this it would be quadratic.
-        if self.hub.quiet.load(Ordering::Acquire) {
-            return;
-        }
-        if let Event::Signal { audience: Audience::Only(ids), .. } = &first.event {
-            self.address(ids, first, overflowed);
-        } else {
-            self.broadcast(entries, Cause::of(&first.event), overflowed);
-        }
-        self.reached(last.sequence);
+        self.reached(entry.sequence);
     }
 }
 
-fn encoded<'a, E: Borrow<Entry> + 'a>(
-    entries: impl Iterator<Item = &'a E>,
-    encode: fn(&Entry, &mut BytesMut),
-) -> Bytes {
-    let mut bytes = BytesMut::new();
-    entries.for_each(|entry| encode(entry.borrow(), &mut bytes));
-    bytes.freeze()
+impl Inner {
+    fn encode<'a, E: Borrow<Entry> + 'a>(&self, entries: impl Iterator<Item = &'a E>, with_ends: bool) -> Encoded {
+        let mut bytes = BytesMut::new();
+        let mut ends = Vec::new();
+        let mut events = 0;
+        for entry in entries {
+            (self.encoding.append_entry)(entry.borrow(), &mut bytes);
+            events += 1;
+            if with_ends {
+                ends.push(bytes.len());
+            }
+        }
+        Encoded { bytes: bytes.freeze(), events, ends: ends.into() }
+    }
 }
 
 impl Room for HubRoom {
@@ -233,34 +277,45 @@ impl Room for HubRoom {
     }
 
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>) {
-        self.deliver_run(&[entry], overflowed);
-    }
-
-    fn deliver_all(&mut self, entries: &[Arc<Entry>], overflowed: &mut Vec<Handle>) {
-        let together = |one: &Arc<Entry>, next: &Arc<Entry>| {
-            is_broadcast(&one.event) && is_broadcast(&next.event) && Cause::of(&one.event) == Cause::of(&next.event)
-        };
-        entries.chunk_by(together).for_each(|run| self.deliver_run(run, overflowed));
+        match &entry.event {
+            Event::Signal { audience: Audience::Only(ids), .. } => self.address(ids, entry, overflowed),
+            _ => self.broadcast(&[entry], &[], overflowed),
+        }
     }
 
     fn answer(&mut self, handle: Handle, result: &SendResult, overflowed: &mut Vec<Handle>) {
-        self.answer_all(handle, std::slice::from_ref(result), overflowed);
+        self.tell::<&Entry>(&[], &[Answer { handle, result, after: 0 }], overflowed);
     }
 
-    fn answer_all(&mut self, handle: Handle, results: &[SendResult], overflowed: &mut Vec<Handle>) {
-        for result in results {
-            if let Err(refusal) = &result.outcome {
-                self.hub.metrics.refused(refusal.reason);
+    fn hand_on(&mut self, effects: &[Effect], overflowed: &mut Vec<Handle>) {
+        let mut entries: Vec<&Entry> = Vec::new();
+        let mut answers: Vec<Answer<'_>> = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Answer(handle, result) => {
+                    answers.push(Answer { handle: *handle, result, after: entries.len() });
+                }
+                Effect::Entry(entry) => {
+                    let goes_on = is_broadcast(&entry.event)
+                        && entries.last().is_some_and(|last| Cause::of(&last.event) == Cause::of(&entry.event));
+                    if !goes_on {
+                        self.tell(&entries, &answers, overflowed);
+                        self.broadcast(&entries, &answers, overflowed);
+                        entries.clear();
+                        answers.clear();
+                    }
+                    if is_broadcast(&entry.event) {
+                        entries.push(entry);
+                    } else {
+                        self.deliver(entry, overflowed);
+                    }
+                }
+                _ => {}
             }
         }
-        let Some((group, seat)) = self.seat(handle.connection).filter(|(_, seat)| seat.handle == handle) else {
-            return;
-        };
-        let mut bytes = BytesMut::new();
-        results.iter().for_each(|result| (self.hub.encoding.append_outcome)(result, &mut bytes));
-        if !seat.outbox.push_outcomes(bytes.freeze(), results.len(), group.chain.carried()) {
-            overflowed.push(handle);
-        }
+        // Outcomes first: they wait for their place among the events.
+        self.tell(&entries, &answers, overflowed);
+        self.broadcast(&entries, &answers, overflowed);
     }
 }
 

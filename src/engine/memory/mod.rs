@@ -20,10 +20,8 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::{Clock, Now},
-    domain::{Ending, Entry, Epoch, Event, Limits, Named, Reason, Refusal, Sequence, SessionId},
-    session::{
-        Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, SendResult, ServerAccepted, ServerSend, Session,
-    },
+    domain::{Ending, Epoch, Event, Limits, Named, Reason, Refusal, Sequence, SessionId},
+    session::{Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, ServerAccepted, ServerSend, Session},
 };
 
 use super::{
@@ -196,40 +194,29 @@ impl Inner {
         let mut effects = effects;
         let mut overflowed = Vec::new();
         loop {
-            let mut gathered = Gathered::default();
-            for effect in effects.drain(..) {
-                self.tell_watchers(slot, &state.session, lived, &effect);
-                let effect = match effect {
-                    Effect::Entry(entry) => {
-                        gathered.entries.push(entry);
-                        continue;
-                    }
-                    Effect::Answer(handle, result) => {
-                        gathered.answer(handle, result, state.room.as_mut(), &mut overflowed);
-                        continue;
-                    }
-                    other => other,
-                };
-                gathered.hand_on(state.room.as_mut(), &mut overflowed);
-                match (effect, state.room.as_mut()) {
+            for run in effects.chunk_by(|one, next| is_handed_on(one) && is_handed_on(next)) {
+                run.iter().for_each(|effect| self.tell_watchers(slot, &state.session, lived, effect));
+                match (&run[0], state.room.as_mut()) {
                     (Effect::Started, _) => state.room = Some(self.node.open_room(&slot.id)),
                     (Effect::Attach(handle, view), Some(room)) => {
                         if let Some(outlet) = outlet {
-                            room.attach(handle, view, outlet);
+                            room.attach(*handle, view.clone(), outlet);
                         }
                     }
                     (Effect::Release(handle, ending, resumable), Some(room)) => {
-                        room.release(handle, Farewell { ending, resumable, retry_after: None });
+                        let farewell = Farewell { ending: *ending, resumable: *resumable, retry_after: None };
+                        room.release(*handle, farewell);
                     }
+                    (Effect::Entry(_) | Effect::Answer(..), Some(room)) => room.hand_on(run, &mut overflowed),
                     // The room stays for the releases that may follow, until
                     // the session is left.
                     _ => {}
                 }
             }
-            gathered.hand_on(state.room.as_mut(), &mut overflowed);
             if overflowed.is_empty() {
                 break;
             }
+            effects.clear();
             for handle in overflowed.drain(..) {
                 state.session.detach(now, handle, Ending::SlowConsumer, &mut effects);
             }
@@ -309,44 +296,9 @@ impl Inner {
     }
 }
 
-/// Events, and outcomes of one connection's sends, that follow one another: they
-/// are handed on together. An outcome may come after events that took their
-/// place later than its send, never after the end of its stream.
-#[derive(Default)]
-struct Gathered {
-    entries: Vec<Arc<Entry>>,
-    results: Vec<SendResult>,
-    of: Option<Handle>,
-}
-
-impl Gathered {
-    fn answer(
-        &mut self,
-        handle: Handle,
-        result: SendResult,
-        room: Option<&mut Box<dyn Room>>,
-        overflowed: &mut Vec<Handle>,
-    ) {
-        if self.of.is_some_and(|of| of != handle) {
-            self.hand_on(room, overflowed);
-        }
-        self.of = Some(handle);
-        self.results.push(result);
-    }
-
-    fn hand_on(&mut self, room: Option<&mut Box<dyn Room>>, overflowed: &mut Vec<Handle>) {
-        if let Some(room) = room {
-            if !self.entries.is_empty() {
-                room.deliver_all(&self.entries, overflowed);
-            }
-            if let Some(handle) = self.of {
-                room.answer_all(handle, &self.results, overflowed);
-            }
-        }
-        self.entries.clear();
-        self.results.clear();
-        self.of = None;
-    }
+/// Whether it is for the room to tell.
+fn is_handed_on(effect: &Effect) -> bool {
+    matches!(effect, Effect::Entry(_) | Effect::Answer(..))
 }
 
 fn nobody_there() -> Refusal {

@@ -54,6 +54,9 @@ pub(super) struct JoinStream {
     ended: bool,
     /// Taken from the outbox and not yet sent.
     held: Option<Bytes>,
+    /// What comes after it: of a client that reads nothing, one thing more is
+    /// taken than it has begun to be sent.
+    ahead: Option<Step>,
     /// When the stream has something to do without being rung.
     due: Option<Instant>,
 }
@@ -80,6 +83,7 @@ impl JoinStream {
             backlog: Vec::new(),
             ended: false,
             held: None,
+            ahead: None,
             due: Some(until),
         }
     }
@@ -250,9 +254,9 @@ impl JoinStream {
         loop {
             let mut data = match self.held.take() {
                 Some(held) => held,
-                // Its client takes nothing: what waits stays where it counts.
-                None if left == 0 && !self.outgoing.outbox().is_ending() => return Fill::More,
-                None => match self.outgoing.step(now) {
+                // A frame is full: what waits stays where it counts.
+                None if left == 0 && limit > 0 => return Fill::More,
+                None => match self.ahead.take().unwrap_or_else(|| self.outgoing.step(now)) {
                     Step::Data(data) => data,
                     Step::Wait(until) => {
                         if let Some(until) = until {
@@ -273,6 +277,9 @@ impl JoinStream {
             }
             if self.held.is_some() {
                 if limit == 0 {
+                    if self.ahead.is_none() {
+                        self.ahead = Some(self.outgoing.step(now)).filter(|step| !matches!(step, Step::Wait(_)));
+                    }
                     self.outgoing.settle();
                 }
                 return Fill::More;

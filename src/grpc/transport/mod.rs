@@ -278,6 +278,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Poll::Ready(Ok(())) => {}
             }
             let length = read.filled().len();
+            tracing::trace!(peer = ?self.peer, bytes = length, "read");
             self.heard_bytes = self.heard_bytes.saturating_add(length);
             self.heard_at = now;
             self.pinged_at = None;
