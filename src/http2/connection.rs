@@ -261,6 +261,12 @@ impl<S> Connection<S> {
         self.on_frame(head, &payload)
     }
 
+    /// Whether the preface and the peer's settings came, without which a peer
+    /// has no business to stay.
+    pub fn has_begun(&self) -> bool {
+        self.peer.is_known
+    }
+
     /// Registers what the user keeps of a stream just announced by
     /// [`Event::Request`]. A body that comes before is refused.
     pub fn accept(&mut self, stream: StreamId, state: S) {

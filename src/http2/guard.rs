@@ -5,7 +5,8 @@ use super::{Error, output::Output};
 /// Frames that ask for an answer, while the answers before aren't sent.
 const MAX_UNSENT: u16 = 4_096;
 
-/// Frames of no use: DATA of nothing, PRIORITY, frames of unknown types.
+/// Frames of no use: DATA of nothing, PRIORITY, frames of unknown types; and
+/// SETTINGS, since each may change the windows of all streams.
 const MAX_USELESS: u16 = 1_024;
 
 /// Streams reset before they were answered, by the peer or because of it.

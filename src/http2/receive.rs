@@ -161,6 +161,7 @@ impl<S> Connection<S> {
             return Err(Error::frame_size("SETTINGS of a wrong size"));
         };
         self.guard.answer(&self.output)?;
+        self.guard.useless()?;
         let before = self.peer.initial_window;
         for [a, b, value @ ..] in settings {
             let value = u32::from_be_bytes(*value);

@@ -18,18 +18,15 @@ fn until_calm(connection: &mut Connection<StreamId>, mut bytes: impl FnMut(u32) 
 #[test]
 fn questions_without_reading_the_answers_are_bounded() {
     let ping = frame(kind::PING, 0, 0, &[0; 8]);
-    let settings = frame(kind::SETTINGS, 0, 0, &[]);
-    for bytes in [ping, settings] {
-        let mut deaf = connection();
-        assert_eq!(until_calm(&mut deaf, |_| bytes.clone()), 4_096);
-        assert!(deaf.output().len() < 100_000);
-        let mut reading = connection();
-        for _ in 0..100_000 {
-            feed(&mut reading, &bytes).unwrap();
-            // Never all of it.
-            if reading.output().len() > 100 {
-                reading.output().advance(90);
-            }
+    let mut deaf = connection();
+    assert_eq!(until_calm(&mut deaf, |_| ping.clone()), 4_096);
+    assert!(deaf.output().len() < 100_000);
+    let mut reading = connection();
+    for _ in 0..100_000 {
+        feed(&mut reading, &ping).unwrap();
+        // Never all of it.
+        if reading.output().len() > 100 {
+            reading.output().advance(90);
         }
     }
 }
@@ -42,7 +39,12 @@ fn refused_streams_are_bounded_too() {
 
 #[test]
 fn frames_of_no_use_are_bounded() {
-    let useless = [data(1, b"", false), frame(kind::PRIORITY, 0, 3, &[0; 5]), frame(0xee, 0, 0, b"x")];
+    let useless = [
+        data(1, b"", false),
+        frame(kind::PRIORITY, 0, 3, &[0; 5]),
+        frame(0xee, 0, 0, b"x"),
+        frame(kind::SETTINGS, 0, 0, &[]),
+    ];
     for bytes in useless {
         let mut connection = connection();
         feed(&mut connection, &post(1, false)).unwrap();
@@ -52,6 +54,7 @@ fn frames_of_no_use_are_bounded() {
         feed(&mut connection, &post(1, false)).unwrap();
         for _ in 0..10_000 {
             feed(&mut connection, &[bytes.clone(), data(1, b"x", false)].concat()).unwrap();
+            drain(&mut connection);
         }
     }
 }

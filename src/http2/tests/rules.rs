@@ -481,6 +481,11 @@ fn what_is_let_through() {
 fn the_preface_comes_first() {
     let start = |bytes: &[u8]| feed(&mut Connection::new(Settings::default()), bytes);
     assert!(start(&PREFACE[..10]).is_ok());
+    let mut connection = Connection::new(Settings::default());
+    feed(&mut connection, &PREFACE[..]).unwrap();
+    assert!(!connection.has_begun());
+    feed(&mut connection, &frame(kind::SETTINGS, 0, 0, &[])).unwrap();
+    assert!(connection.has_begun());
     assert_eq!(code_of(start(b"GET / HTTP/1.1\r\n\r\n")), ErrorCode::PROTOCOL_ERROR);
     let then = |frame: Vec<u8>| start(&[&PREFACE[..], &frame].concat());
     assert!(then(frame(kind::SETTINGS, 0, 0, &[])).is_ok());

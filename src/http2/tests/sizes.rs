@@ -4,7 +4,7 @@ use super::{super::stream::Stream, *};
 
 #[test]
 fn what_is_kept_per_connection_and_stream_is_small() {
-    assert!(size_of::<Connection<()>>() <= 448, "{}", size_of::<Connection<()>>());
+    assert!(size_of::<Connection<()>>() <= 352, "{}", size_of::<Connection<()>>());
     assert!(size_of::<Stream<[u8; 8]>>() <= 64, "{}", size_of::<Stream<[u8; 8]>>());
 }
 
@@ -37,5 +37,5 @@ fn a_connection_with_one_stream_takes_little() {
     drain(&mut connection);
     assert_eq!(connection.partial.capacity(), 0);
     let bytes = size_of_val(&connection) + connection.streams.footprint() + connection.decoder.footprint();
-    assert!(bytes < 1_280, "{bytes}");
+    assert!(bytes < 896, "{bytes}");
 }
