@@ -4,7 +4,13 @@ use std::process::ExitCode;
 
 use signalbox::cli::{Cli, run};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    run(Cli::from_process()).await
+fn main() -> ExitCode {
+    let cli = Cli::from_process();
+    match cli.runtime() {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => {
+            eprintln!("signalbox: can't start: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -18,6 +18,7 @@ use std::{env, io, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::server::ServeArgs;
 
@@ -81,6 +82,19 @@ impl Cli {
             command = command.mut_args(|flag| flag.env(None::<&str>));
         }
         Self::from_arg_matches(&command.get_matches_from(arguments)).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The runtime that the command runs in. A server's is the first of its
+    /// workers, and takes connections in turn with the others.
+    ///
+    /// # Errors
+    /// When the system refuses its resources.
+    pub fn runtime(&self) -> io::Result<Runtime> {
+        let mut builder = match self.command {
+            None | Some(Command::Serve(_)) => Builder::new_current_thread(),
+            Some(_) => Builder::new_multi_thread(),
+        };
+        builder.enable_all().build()
     }
 }
 

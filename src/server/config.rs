@@ -32,6 +32,10 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_INSECURE_OPEN", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
     pub insecure_open: bool,
 
+    /// Threads that serve connections; 0: one for each CPU
+    #[arg(long, env = "SIGNALBOX_WORKERS", value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_024), help_heading = "Listening")]
+    pub workers: u16,
+
     /// Where sessions live
     #[arg(long, env = "SIGNALBOX_ENGINE", value_enum, default_value = "memory", help_heading = "Sessions")]
     pub engine: EngineKind,
@@ -174,6 +178,10 @@ impl ServeArgs {
             admin_listen: self.admin_listen.0,
             capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
             max_streams_per_transport: self.max_streams_per_transport,
+            workers: match self.workers {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                count => usize::from(count),
+            },
             drain_timeout: self.drain_timeout,
             limits: Limits {
                 max_session_id_bytes: self.max_session_id_bytes,
@@ -206,6 +214,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// HTTP/2 streams at once on one TCP connection; 0 is no limit.
     pub max_streams_per_transport: u32,
+    /// Threads that serve connections, the one that runs the server included.
+    pub workers: usize,
     /// The time for ending every stream at shutdown.
     pub drain_timeout: Duration,
     /// What bounds clients.

@@ -13,6 +13,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     time::Instant,
 };
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,8 @@ use crate::{
     grpc::{Control, Transport, TransportSettings},
     telemetry::Metrics,
 };
+
+use super::workers::Workers;
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -58,14 +61,16 @@ impl Transports {
     }
 
     /// Accepts connections, for ever.
-    pub(super) async fn accept(self, listener: TcpListener) {
+    pub(super) async fn accept(self, listener: TcpListener, mut workers: Workers) {
         let mut pause = BACK_OFF.0;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     self.metrics.accepts.increment(1);
-                    self.serve(stream, peer);
+                    if let Err(error) = self.serve(stream, peer, workers.next()) {
+                        tracing::warn!(%peer, %error, "can't serve a connection");
+                    }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -78,13 +83,32 @@ impl Transports {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, worker: Option<&Handle>) -> io::Result<()> {
         if let Err(error) = tune(&stream) {
             tracing::debug!(%peer, %error, "can't set socket options");
         }
         let address = peer.ip().to_canonical();
-        let transport = Transport::new(stream, Some(address), Arc::clone(&self.settings), &self.control);
-        self.tasks.spawn(transport);
+        let (settings, control) = (Arc::clone(&self.settings), Arc::clone(&self.control));
+        match worker {
+            None => {
+                self.tasks.spawn(Transport::new(stream, Some(address), settings, &control));
+            }
+            Some(worker) => {
+                // Its events must come to the worker that serves it, and so
+                // must its timers.
+                let stream = stream.into_std()?;
+                self.tasks.spawn_on(
+                    async move {
+                        match TcpStream::from_std(stream) {
+                            Ok(stream) => Transport::new(stream, Some(address), settings, &control).await,
+                            Err(error) => tracing::warn!(%peer, %error, "can't serve a connection"),
+                        }
+                    },
+                    worker,
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Ends the connections: those that finish their streams before `deadline`

@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod listen;
+mod workers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,10 +26,14 @@ use crate::{
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
 
 use admin::Admin;
+use workers::Workers;
 
 /// How long finished streams may take to reach their clients, within the drain
 /// time-out.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
+
+/// How often measurements are summed up.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The names that the health service knows; the empty one is the server.
 const HEALTH_NAMES: [&str; 3] = ["", "signalbox.v1.SignalingService", "signalbox.v1.SessionService"];
@@ -38,17 +43,20 @@ pub struct Server {
     config: Config,
     grpc: TcpListener,
     admin: Option<TcpListener>,
+    workers: Workers,
 }
 
 impl Server {
-    /// Binds the sockets.
+    /// Binds the sockets and starts the workers.
     ///
     /// # Errors
-    /// When an address can't be bound; the message names it.
+    /// When an address can't be bound (the message names it), or a thread
+    /// can't be started.
     pub fn bind(config: Config) -> io::Result<Self> {
         let grpc = listen::bind(config.listen)?;
         let admin = config.admin_listen.map(listen::bind).transpose()?;
-        Ok(Self { config, grpc, admin })
+        let workers = Workers::start(config.workers)?;
+        Ok(Self { config, grpc, admin, workers })
     }
 
     /// Where gRPC is served.
@@ -71,7 +79,7 @@ impl Server {
     /// every stream told and ended; what is left after the drain time-out is
     /// cut.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, grpc, admin } = self;
+        let Self { config, grpc, admin, workers } = self;
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(registry.metrics());
@@ -95,6 +103,10 @@ impl Server {
             let stop = stop.clone();
             async move { stop.run_until_cancelled_owned(engine.run()).await }
         });
+        background.spawn({
+            let (stop, registry) = (stop.clone(), Arc::clone(&registry));
+            async move { stop.run_until_cancelled_owned(tidy(registry)).await }
+        });
         let ready = CancellationToken::new();
         if let Some(listener) = admin {
             let engine = Arc::clone(&services.engine);
@@ -105,7 +117,7 @@ impl Server {
         let max_streams = config.max_streams_per_transport;
         let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams };
         let transports = listen::Transports::new(settings, metrics);
-        let accepting = background.spawn(transports.clone().accept(grpc));
+        let accepting = background.spawn(transports.clone().accept(grpc, workers));
 
         shutdown.await;
 
@@ -148,6 +160,15 @@ fn routes(services: &Arc<Services>) -> (HealthReporter, Routes) {
         .add_service(reflection().build_v1alpha().expect("the descriptors are those compiled in"))
         .prepare();
     (health, routes)
+}
+
+/// Keeps what was measured small, also when nobody looks at it.
+async fn tidy(registry: Arc<Registry>) {
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    loop {
+        interval.tick().await;
+        registry.tidy();
+    }
 }
 
 async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {

@@ -41,6 +41,12 @@ impl Registry {
         metrics::with_local_recorder(&self.recorder, Metrics::register)
     }
 
+    /// Sums up what was measured since the last time: until then, each
+    /// measurement takes memory of its own.
+    pub fn tidy(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// Everything, in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {

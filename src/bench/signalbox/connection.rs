@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use super::{
     frames::{
-        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Head, Messages, PADDED, PING,
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEAD, HEADERS, Head, Messages, PADDED, PING,
         PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, Sink, WINDOW_UPDATE, frame, no_http2,
     },
     headers::{Status, is_ok},
@@ -139,7 +139,9 @@ impl Wire for Connection {
         frame(HEADERS, END_HEADERS, stream, &streams.call_headers, out);
         let before = out.len();
         write_from_server(stream, session, payload, out);
-        streams.room -= (out.len() - before) as i64;
+        // Only what is in the frame counts: a window that is thought to be
+        // smaller than it is would be shut for ever in the end.
+        streams.room -= (out.len() - before - HEAD) as i64;
     }
 
     fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, seen: &mut dyn Seen) -> io::Result<()> {
@@ -184,8 +186,8 @@ impl Streams {
         stream.last_send += 1;
         let before = out.len();
         Send { id: stream.last_send, data, to }.write(stream_of(member), out);
-        // The frames' heads count for nothing, but few bytes more don't hurt.
-        let sent = (out.len() - before) as i64;
+        // A signal fits one frame, whose head counts for nothing.
+        let sent = (out.len() - before - HEAD) as i64;
         (self.room, stream.room) = (self.room - sent, stream.room - sent);
     }
 

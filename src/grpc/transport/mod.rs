@@ -58,6 +58,8 @@ const READS_PER_TURN: usize = 4;
 /// How many calls, and commands, a turn deals with before the others' turn: at
 /// most a quarter of what an outbox holds by default.
 const WORK_PER_TURN: usize = 256;
+/// How much a peer may leave unread before its requests are left unread, too.
+const UNREAD_BYTES: usize = 1_048_576;
 /// HTTP/2 windows: 64 KiB breaks fast senders of small frames, more than 1 MiB
 /// gives nothing.
 const WINDOW_BYTES: u32 = 1_048_576;
@@ -124,6 +126,8 @@ pub struct Transport<I> {
     count: u32,
     /// Streams that may have something to send.
     dirty: VecDeque<StreamId>,
+    /// A stream's window was found shut.
+    is_starved: bool,
     /// Streams that wait for the engine.
     waiting: Vec<StreamId>,
     /// The stream whose commands are being gathered.
@@ -168,6 +172,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             phase: Phase::Serving,
             count: 0,
             dirty: VecDeque::new(),
+            is_starved: false,
             waiting: Vec::new(),
             gathering: None,
             backlogged: None,
@@ -192,12 +197,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 self.on_time(now)?;
             }
             self.work = 0;
+            let is_full = self.is_full();
             let more = self.read(context, scratch, now)?;
             self.poll_waiting(context, scratch);
             self.mark_rung(rung);
             let written = self.write(context, scratch, now)?;
             if written.is_ready() {
                 self.go_on(context, now)?;
+            }
+            if is_full && !self.is_full() {
+                // What was left unread may be read now.
+                continue;
             }
             if more {
                 // The others' turn; this one is rung no more than needed.
@@ -267,6 +277,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         now: Instant,
     ) -> Result<bool, Over> {
         for _ in 0..READS_PER_TURN {
+            if self.is_full() {
+                return Ok(false);
+            }
             if !self.leftover.is_empty() || self.backlogged.is_some() {
                 return Ok(true);
             }
@@ -287,6 +300,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the peer asks and doesn't read the answers.
+    fn is_full(&mut self) -> bool {
+        self.http.output().len() > UNREAD_BYTES
     }
 
     /// Deals with what came, as far as it fits the turn.
@@ -324,7 +342,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 drop(state);
             }
             Event::Window { stream: Some(stream) } => self.mark(stream),
-            Event::Window { stream: None } => self.mark_rung(Bell::ALL),
+            // Said as often as the peer likes: only who waited for it looks.
+            Event::Window { stream: None } if std::mem::take(&mut self.is_starved) => self.mark_rung(Bell::ALL),
+            Event::Window { stream: None } => {}
             Event::Pong | Event::GoAway => {}
         }
     }

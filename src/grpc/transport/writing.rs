@@ -95,6 +95,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     /// sent now.
     fn pump_one(&mut self, id: StreamId, parts: &mut Vec<Bytes>, now: Instant) -> bool {
         let limit = self.http.capacity(id).min(self.http.max_frame());
+        self.is_starved |= limit == 0;
         let Some(stream) = self.http.get_mut(id) else { return false };
         match &mut stream.kind {
             Kind::Join(join) => {
@@ -173,6 +174,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             let limit = self.http.capacity(id).min(self.http.max_frame());
             if limit == 0 {
                 // The window's opening marks it again.
+                self.is_starved = true;
                 if let Some(Kind::Send(call)) = self.http.get_mut(id).map(|stream| &mut stream.kind) {
                     call.keep(message);
                 }

@@ -1,0 +1,46 @@
+//! The threads that serve connections: a current-thread runtime each.
+//!
+//! A connection lives on one of them. Over 256 runnable tasks a runtime of many
+//! threads moves work between its queues and starves some of it; one of one
+//! thread takes tasks in turn, which keeps the slowest close to the others.
+
+use std::{io, thread};
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The workers: the runtime that they were made in, and threads of their own.
+pub(super) struct Workers {
+    others: Vec<Handle>,
+    /// Whose turn it is; 0 is the runtime that they were made in.
+    turn: usize,
+    /// The threads end when this is dropped.
+    _stop: DropGuard,
+}
+
+impl Workers {
+    /// As many as `count`, the calling runtime being one.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or a runtime's resources.
+    pub(super) fn start(count: usize) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let others = (1..count).map(|number| start(number, stop.clone())).collect::<io::Result<_>>()?;
+        Ok(Self { others, turn: 0, _stop: stop.drop_guard() })
+    }
+
+    /// Who takes the next connection: nobody else means the calling runtime.
+    pub(super) fn next(&mut self) -> Option<&Handle> {
+        let turn = self.turn;
+        self.turn = if turn < self.others.len() { turn + 1 } else { 0 };
+        turn.checked_sub(1).and_then(|other| self.others.get(other))
+    }
+}
+
+fn start(number: usize, stop: CancellationToken) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    // What still runs when it stops was cut before.
+    thread::Builder::new().name(format!("signalbox-{number}")).spawn(move || runtime.block_on(stop.cancelled()))?;
+    Ok(handle)
+}
