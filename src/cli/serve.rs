@@ -23,10 +23,13 @@ use crate::{
 /// can't be bound; a second signal exits at once with 128 and its number.
 pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let (format, level) = (args.log_format, args.log_level.clone());
-    let config = match args.check() {
+    let mut config = match args.check() {
         Ok(config) => config,
         Err(wrong) => return bad_usage(&wrong),
     };
+    if config.workers == 0 {
+        config.workers = std::thread::available_parallelism().map_or(1, usize::from);
+    }
     if let Err(wrong) = init_logging(format, &level) {
         return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
     }

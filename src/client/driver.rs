@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::proto::{JoinRequest, JoinResponse, join_request::Frame};
+use crate::proto::{JoinRequest, JoinResponse, Leave, join_request::Frame};
 
 use super::{
     Accepted, ConnectError, Event, Received, SendError,
@@ -27,6 +27,9 @@ use super::{
 
 /// How many events wait for the application before no more are read.
 pub(super) const MOST_EVENTS: usize = 1_024;
+
+/// How long a stream that was being opened may take to be let go again.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Whom to tell an outcome. Nobody need listen.
 pub(super) type Ticket = oneshot::Sender<Result<Accepted, SendError>>;
@@ -234,9 +237,33 @@ impl Driver {
                 () = sleep_until(wake_at) => self.shared.drive(Machine::wake),
             }
         }
-        self.streams.clear();
         self.shared.over.cancel();
         self.delivery.deliver().await;
+        self.part().await;
+    }
+
+    /// Leaves where a stream was still being opened when it was over: a server
+    /// that lets it in would keep it for its window.
+    async fn part(&mut self) {
+        let has_left = self.shared.drive(|machine, _| machine.has_left());
+        self.streams.retain(|stream| has_left && matches!(stream.phase, Phase::Opening(_) | Phase::Open(_)));
+        let parted = async {
+            while !self.streams.is_empty() {
+                let (id, came) = next(&mut self.streams, None, &self.connector).await;
+                match came {
+                    Came::Response(_) => {
+                        // It is in. More than one leave is as good as one.
+                        for stream in self.streams.iter().filter(|stream| stream.id == id) {
+                            let _ = stream.requests.send(JoinRequest { frame: Some(Frame::Leave(Leave {})) });
+                        }
+                    }
+                    Came::Ended(_) => self.streams.retain(|stream| stream.id != id),
+                    Came::Token(_) => {}
+                }
+            }
+        };
+        // If it takes longer, the server finds out by itself.
+        let _ = tokio::time::timeout(PARTING, parted).await;
     }
 
     /// Does what the machine wants done; false when nothing follows.
@@ -253,6 +280,8 @@ impl Driver {
                         let _ = stream.requests.send(frame);
                     }
                 }
+                // Who has left parts with it.
+                Output::Close(_) if self.shared.drive(|machine, _| machine.has_left()) => {}
                 Output::Close(stream) => self.streams.retain(|one| one.id != stream),
                 Output::Event(event) => {
                     if let Some(first) = self.first.take() {

@@ -178,10 +178,7 @@ impl ServeArgs {
             admin_listen: self.admin_listen.0,
             capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
             max_streams_per_transport: self.max_streams_per_transport,
-            workers: match self.workers {
-                0 => std::thread::available_parallelism().map_or(1, usize::from),
-                count => usize::from(count),
-            },
+            workers: usize::from(self.workers),
             drain_timeout: self.drain_timeout,
             limits: Limits {
                 max_session_id_bytes: self.max_session_id_bytes,
@@ -214,7 +211,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// HTTP/2 streams at once on one TCP connection; 0 is no limit.
     pub max_streams_per_transport: u32,
-    /// Threads that serve connections, the one that runs the server included.
+    /// Threads that serve connections, the one that runs the server included:
+    /// 0 and 1 add none to it. (`signalbox serve` makes 0 one for each CPU.)
     pub workers: usize,
     /// The time for ending every stream at shutdown.
     pub drain_timeout: Duration,

@@ -257,6 +257,11 @@ impl<T> Machine<T> {
         self.leaving != Leaving::No
     }
 
+    /// Whether it is over because it was asked to leave.
+    pub(super) fn has_left(&self) -> bool {
+        self.over && self.leaves()
+    }
+
     /// Whether what arrives is read from here on. A reader that pauses can't
     /// tell silence from its own pause.
     pub(super) fn read(&mut self, reading: bool, now: Duration) {
