@@ -13,12 +13,14 @@ use std::{
 #[derive(Clone)]
 pub struct Options {
     /// How long the load runs before it is measured; for idle members, how long
-    /// the server settles. 2 s otherwise.
+    /// the server settles. 1 s otherwise.
     pub warm_up: Duration,
     /// How long it is measured; for idle members, how long they are held. A work
     /// that counts joins ends with the last. 5 s otherwise.
     pub measured: Duration,
-    /// How long nothing may come before it is given up. 10 s otherwise.
+    /// How long nothing may come before it is given up; a closed loop that is
+    /// measured may not even stand still for a quarter of its time, or a second
+    /// when that is longer. 10 s otherwise.
     pub patience: Duration,
     /// The server's processes on this machine; none: what it uses isn't known.
     pub pids: Vec<u32>,
@@ -31,7 +33,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            warm_up: Duration::from_secs(2),
+            warm_up: Duration::from_secs(1),
             measured: Duration::from_secs(5),
             patience: Duration::from_secs(10),
             pids: Vec::new(),

@@ -7,7 +7,7 @@ use std::io;
 pub(super) const MAX_FRAME: usize = 16_384;
 /// The most that a message may hold: as gRPC clients take by default.
 const MAX_MESSAGE: usize = 4 << 20;
-pub(super) const HEAD: usize = 9;
+const HEAD: usize = 9;
 const PREFIX: usize = 5;
 
 pub(super) const DATA: u8 = 0;
