@@ -54,7 +54,7 @@ impl Outgoing {
             self.close(goodbye.farewell.ending);
             return Step::Trailers(*goodbye);
         }
-        let data = match self.reading.next() {
+        let data = match self.reading.take() {
             Next::Frames(frames) => frames,
             Next::NotOpen => return Step::Wait(None),
             Next::Idle(sequence) => {

@@ -448,7 +448,7 @@ mod tests {
         }
 
         fn taken(&mut self) -> Vec<Bytes> {
-            std::iter::from_fn(|| match self.reading.next() {
+            std::iter::from_fn(|| match self.reading.take() {
                 Next::Frames(frames) => Some(frames),
                 _ => None,
             })
@@ -456,7 +456,7 @@ mod tests {
         }
 
         fn ending(&mut self) -> Option<Ending> {
-            match self.reading.next() {
+            match self.reading.take() {
                 Next::End(goodbye) => Some(goodbye.farewell.ending),
                 _ => None,
             }
@@ -475,7 +475,7 @@ mod tests {
     fn the_preamble_goes_before_what_came_in_meanwhile() {
         let mut bed = Bed::closed(10, 100, 10);
         assert!(bed.push("event") && bed.broadcast("another"));
-        assert_eq!(bed.reading.next(), Next::NotOpen);
+        assert_eq!(bed.reading.take(), Next::NotOpen);
         bed.outbox.open(Box::new([frame("joined"), frame("page")].into_iter()), false);
         assert_eq!(bed.taken(), ["joined", "page", "event", "another"]);
     }
@@ -522,7 +522,7 @@ mod tests {
         let mut bed = Bed::closed(1, 0, 0);
         assert!(bed.broadcast("a") && !bed.broadcast("b"));
         bed.outbox.release(farewell(Ending::SlowConsumer));
-        assert_eq!(bed.reading.next(), Next::NotOpen);
+        assert_eq!(bed.reading.take(), Next::NotOpen);
         bed.outbox.open(Box::new([frame("joined")].into_iter()), true);
         assert_eq!(bed.taken(), ["joined"]);
         assert_eq!(bed.ending(), Some(Ending::SlowConsumer));
@@ -585,7 +585,7 @@ mod tests {
             for settles in [false, true] {
                 let mut bed = Bed::new(0, 0, 0);
                 assert!(bed.push("event") && bed.broadcast("event"));
-                assert_eq!(bed.reading.next(), Next::Frames(frame("event")));
+                assert_eq!(bed.reading.take(), Next::Frames(frame("event")));
                 assert!(bed.push("event"));
                 bed.outbox.release(farewell(why));
                 let held = bed.chain.end();
@@ -615,10 +615,10 @@ mod tests {
     #[test]
     fn idle_tells_the_place_that_the_stream_is_complete_to() {
         let mut bed = Bed::new(0, 0, 0);
-        assert_eq!(bed.reading.next(), Next::Idle(0));
+        assert_eq!(bed.reading.take(), Next::Idle(0));
         assert!(bed.broadcast("1"));
         assert_eq!(bed.taken().len(), 1);
-        assert_eq!(bed.reading.next(), Next::Idle(1));
+        assert_eq!(bed.reading.take(), Next::Idle(1));
     }
 
     #[test]

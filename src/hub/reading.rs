@@ -52,7 +52,7 @@ impl Reading {
 
     /// The next thing for the client. Rings when there is more after
     /// [`Next::NotOpen`] and [`Next::Idle`].
-    pub fn next(&mut self) -> Next {
+    pub fn take(&mut self) -> Next {
         if let Some(frames) = self.fetched.pop_front() {
             return Next::Frames(frames);
         }

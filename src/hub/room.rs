@@ -349,7 +349,7 @@ mod tests {
     }
 
     fn next(outlet: &Outlet) -> Bytes {
-        match Reading::new(Arc::clone(outlet.outbox())).next() {
+        match Reading::new(Arc::clone(outlet.outbox())).take() {
             Next::Frames(frames) => frames,
             other => panic!("{other:?}"),
         }
