@@ -59,9 +59,12 @@ impl Peer for Centrifugo {
         Box::new(CentrifugoWire {
             member: members.first().cloned(),
             inboxes: self.inboxes,
-            commands: 0,
+            // What connects has the first number.
+            commands: 1,
             subscribed: 0,
             socket: WebSocket::default(),
+            connected: false,
+            waiting: Vec::new(),
         })
     }
 
@@ -81,6 +84,9 @@ struct CentrifugoWire {
     commands: u64,
     subscribed: usize,
     socket: WebSocket,
+    connected: bool,
+    /// Server signals from before the connection was there.
+    waiting: Vec<u8>,
 }
 
 fn inbox(member: &Member) -> Vec<u8> {
@@ -130,16 +136,16 @@ impl Wire for CentrifugoWire {
     }
 
     fn server_signal(&mut self, session: &str, payload: &[u8], out: &mut Vec<u8>) {
+        let out = if self.connected { out } else { &mut self.waiting };
         put_publication(&mut self.commands, session.as_bytes(), payload, out);
     }
 
     fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, seen: &mut dyn Seen) -> io::Result<()> {
-        let Self { member, inboxes, commands, subscribed, socket } = self;
+        let Self { member, inboxes, commands, subscribed, socket, connected, waiting } = self;
         socket.receive(bytes, out, |came, out| match came {
             Came::Upgraded => {
                 let mut message = Vec::new();
                 put_command(1, command::CONNECT, b"", &mut message);
-                *commands = 1;
                 if let Some(member) = member {
                     let inbox = inboxes.then(|| inbox(member));
                     for channel in [Some(member.session.as_bytes()), inbox.as_deref()].into_iter().flatten() {
@@ -150,6 +156,8 @@ impl Wire for CentrifugoWire {
                     }
                 }
                 put_message(BINARY, &[&message], out);
+                *connected = true;
+                out.append(waiting);
                 Ok(())
             }
             Came::Message(mut replies) => {

@@ -29,7 +29,13 @@ impl Peer for SocketIo {
 
     fn wire(&self, members: &[Member]) -> Box<dyn Wire> {
         let session = members.first().map(|member| member.session.clone());
-        Box::new(SocketIoWire { session, acknowledgement: 0, socket: WebSocket::default() })
+        Box::new(SocketIoWire {
+            session,
+            acknowledgement: 0,
+            socket: WebSocket::default(),
+            connected: false,
+            waiting: Vec::new(),
+        })
     }
 
     fn lacks(&self, work: Capability) -> bool {
@@ -42,6 +48,9 @@ struct SocketIoWire {
     session: Option<String>,
     acknowledgement: usize,
     socket: WebSocket,
+    connected: bool,
+    /// Server signals from before the connection was there.
+    waiting: Vec<u8>,
 }
 
 impl Wire for SocketIoWire {
@@ -61,11 +70,12 @@ impl Wire for SocketIoWire {
         let mut id = Vec::new();
         put_number(self.acknowledgement, &mut id);
         self.acknowledgement += 1;
+        let out = if self.connected { out } else { &mut self.waiting };
         put_message(TEXT, &[b"42", &id, br#"["s",""#, session.as_bytes(), br#"",""#, payload, br#""]"#], out);
     }
 
     fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, seen: &mut dyn Seen) -> io::Result<()> {
-        let Self { session, socket, .. } = self;
+        let Self { session, socket, connected, waiting, .. } = self;
         socket.receive(bytes, out, |came, out| {
             let Came::Message(message) = came else { return Ok(()) };
             if let Some(payload) = message.strip_prefix(br#"42["m",""#) {
@@ -74,6 +84,8 @@ impl Wire for SocketIoWire {
             } else if message.starts_with(b"43") {
                 seen.answered(0, Ok(()));
             } else if let Some(reply) = message.strip_prefix(br#"40{"sid":""#) {
+                *connected = true;
+                out.append(waiting);
                 if session.is_some() {
                     seen.ready(0, reply.strip_suffix(br#""}"#).ok_or_else(|| strange("an id", message))?);
                 }

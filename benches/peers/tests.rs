@@ -58,10 +58,11 @@ fn told(peer: &dyn Peer, bytes: &[u8]) -> Vec<String> {
     always.unwrap().0
 }
 
-/// What a client of one member sends: to join, then one signal of each kind.
-fn sent(peer: &dyn Peer) -> Vec<u8> {
+/// What a client of one member sends, once greeted: one signal of each kind.
+fn sent(peer: &dyn Peer, greeting: &[u8]) -> Vec<u8> {
     let (mut wire, mut out) = (peer.wire(&[Member { session: "s".into(), number: 7 }]), Vec::new());
     wire.open(&mut out);
+    wire.receive(greeting, &mut out, &mut Told::default()).unwrap();
     out.clear();
     wire.broadcast(0, b"one", &mut out);
     wire.address(0, b"i.8", b"two", &mut out);
@@ -81,7 +82,7 @@ fn nats() {
     let peer = nats::Nats { address: NOWHERE, inboxes: true };
     let bytes = b"INFO {}\r\nPING\r\nPONG\r\nMSG s 0 5\r\nhe\r\no\r\nMSG i.7 1 0\r\n\r\nPONG\r\n";
     assert_eq!(told(&peer, bytes), ["0 ready at i.7", r"0 got he\r\no", "0 got ", "0 answered Ok(())"]);
-    assert_eq!(sent(&peer), b"PUB s 3\r\none\r\nPUB i.8 3\r\ntwo\r\nPUB t 5\r\nthree\r\nPING\r\n");
+    assert_eq!(sent(&peer, b""), b"PUB s 3\r\none\r\nPUB i.8 3\r\ntwo\r\nPUB t 5\r\nthree\r\nPING\r\n");
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn redis() {
                   >3\r\n$7\r\nmessage\r\n$1\r\ns\r\n$5\r\nhe\r\no\r\n:3\r\n";
     assert_eq!(told(&peer, bytes), ["0 ready at i.7", r"0 got he\r\no", "0 answered Ok(())"]);
     assert_eq!(
-        sent(&peer),
+        sent(&peer, b""),
         b"*3\r\n$7\r\nPUBLISH\r\n$1\r\ns\r\n$3\r\none\r\n*3\r\n$7\r\nPUBLISH\r\n$3\r\ni.8\r\n$3\r\ntwo\r\n\
           *3\r\n$7\r\nPUBLISH\r\n$1\r\nt\r\n$5\r\nthree\r\n"
     );
@@ -116,7 +117,7 @@ fn mosquitto() {
         told(&peer, &bytes),
         ["0 ready at i/7", "0 got he", "0 answered Ok(())", &format!("0 got {}", long.escape_ascii())]
     );
-    assert_eq!(sent(&peer), b"\x30\x06\x00\x01sone\x30\x08\x00\x03i.8two\x32\x0a\x00\x01t\x00\x01three");
+    assert_eq!(sent(&peer, b""), b"\x30\x06\x00\x01sone\x30\x08\x00\x03i.8two\x32\x0a\x00\x01t\x00\x01three");
 }
 
 #[test]
@@ -129,9 +130,24 @@ fn socketio() {
     assert_eq!(told(&peer, &bytes), ["0 ready at a-b_c", "0 got hello", "0 answered Ok(())"]);
     let masked = |text: &str| [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat();
     assert_eq!(
-        sent(&peer),
+        sent(&peer, &bytes),
         [masked(r#"42["b","one"]"#), masked(r#"42["a","i.8","two"]"#), masked(r#"420["s","t","three"]"#)].concat()
     );
+}
+
+#[test]
+fn a_server_signal_waits_for_the_upgrade() {
+    for peer in [
+        &socketio::SocketIo { address: NOWHERE } as &dyn Peer,
+        &centrifugo::Centrifugo { address: NOWHERE, inboxes: false },
+    ] {
+        let (mut wire, mut out) = (peer.wire(&[]), Vec::new());
+        wire.server_signal("t", b"three", &mut out);
+        assert!(out.is_empty());
+        wire.receive(UPGRADED, &mut out, &mut Told::default()).unwrap();
+        wire.receive(&frame(0x81, br#"40{"sid":"a"}"#), &mut out, &mut Told::default()).unwrap_or_default();
+        assert!(out.windows(5).any(|sent| sent == b"three"));
+    }
 }
 
 #[test]
