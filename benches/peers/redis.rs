@@ -106,8 +106,8 @@ impl Wire for RedisWire {
                 Some((b'-', reason)) => Err(strange("an answer of Redis's", reason)),
                 Some((b'%', _)) => skip(unread),
                 Some((b'>', _)) => {
-                    let Some((parts, length)) = push(&unread[length..], length)? else { return Ok(0) };
-                    match parts {
+                    let Some(push) = Push::first(&unread[length..])? else { return Ok(0) };
+                    match push.parts {
                         [b"message", _, payload] => seen.signal(0, payload),
                         [b"subscribe", ..] => {
                             *subscribed += 1;
@@ -117,7 +117,7 @@ impl Wire for RedisWire {
                         }
                         [kind, ..] => return Err(strange("a push of Redis's", kind)),
                     }
-                    Ok(length)
+                    Ok(length + push.length)
                 }
                 _ => Err(strange("a line of Redis's", head)),
             }
@@ -125,31 +125,38 @@ impl Wire for RedisWire {
     }
 }
 
-/// The three parts of a push, whose head had `length` bytes, and its length. The
-/// count that ends a subscription is given as its digits.
-fn push(mut unread: &[u8], mut length: usize) -> io::Result<Option<([&[u8]; 3], usize)>> {
-    let mut parts: [&[u8]; 3] = [b""; 3];
-    for part in &mut parts {
-        let Some((head, size)) = line(unread) else { return Ok(None) };
-        let whole = match head.split_first() {
-            Some((b'$', digits)) => {
-                let end = size + number(digits)?;
-                if unread.len() < end + 2 {
-                    return Ok(None);
+/// What a push brings: three parts, the count that ends a subscription as its
+/// digits.
+struct Push<'a> {
+    parts: [&'a [u8]; 3],
+    length: usize,
+}
+
+impl<'a> Push<'a> {
+    /// The one whose head is just before.
+    fn first(unread: &'a [u8]) -> io::Result<Option<Self>> {
+        let mut push = Self { parts: [b""; 3], length: 0 };
+        for part in &mut push.parts {
+            let unread = &unread[push.length..];
+            let Some((head, size)) = line(unread) else { return Ok(None) };
+            push.length += match head.split_first() {
+                Some((b'$', digits)) => {
+                    let end = size + number(digits)?;
+                    if unread.len() < end + 2 {
+                        return Ok(None);
+                    }
+                    *part = &unread[size..end];
+                    end + 2
                 }
-                *part = &unread[size..end];
-                end + 2
-            }
-            Some((b':', digits)) => {
-                *part = digits;
-                size
-            }
-            _ => return Err(strange("a part of Redis's", head)),
-        };
-        unread = &unread[whole..];
-        length += whole;
+                Some((b':', digits)) => {
+                    *part = digits;
+                    size
+                }
+                _ => return Err(strange("a part of Redis's", head)),
+            };
+        }
+        Ok(Some(push))
     }
-    Ok(Some((parts, length)))
 }
 
 /// The length of one value of any kind, or 0 when it isn't whole: what `HELLO`

@@ -46,8 +46,16 @@ impl Kind {
     }
 
     /// As `--peers` takes it.
-    pub(crate) fn slug(self) -> String {
-        self.name().to_lowercase().replace('.', "")
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::Signalbox => "signalbox",
+            Self::Floor => "floor",
+            Self::Nats => "nats",
+            Self::Redis => "redis",
+            Self::Mosquitto => "mosquitto",
+            Self::SocketIo => "socketio",
+            Self::Centrifugo => "centrifugo",
+        }
     }
 
     /// What tells the version, on its first line.

@@ -1,19 +1,31 @@
-//! The drivers understand their peer however its bytes are cut.
+//! The drivers understand their peer however its bytes are cut, and ratios are
+//! made within rounds.
 
 mod centrifugo;
 mod floor;
 #[path = "../floor/frames.rs"]
 mod frames;
+#[allow(dead_code, reason = "servers are not started here")]
+mod machine;
 mod mosquitto;
 mod nats;
 mod redis;
 mod rest;
+#[allow(dead_code, reason = "nothing is written here")]
+mod results;
+#[allow(dead_code, reason = "servers are not started here")]
+mod servers;
 mod socketio;
 mod websocket;
+#[allow(dead_code, reason = "nothing is measured here")]
+mod works;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use signalbox::bench::wire::{Member, Peer, Seen};
+
+use results::{Metric, Row, Sample};
+use servers::Kind;
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
@@ -184,4 +196,17 @@ fn the_floor() {
     bytes.extend_from_slice(b"hello");
     frames::begin(frames::ANSWER, 0, &mut bytes);
     assert_eq!(told(&peer, &bytes), ["0 ready at address.", "0 got hello", "0 answered Ok(())"]);
+}
+
+#[test]
+fn a_ratio_is_the_median_of_the_rounds() {
+    let sample = |cpu| Some(Sample { cpu: Some(cpu), ..Sample::default() });
+    // The second round was slow for both; the third failed for one.
+    let ours = vec![sample(1.0), sample(4.0), sample(9.0), sample(3.0)];
+    let nats = vec![sample(2.0), sample(8.0), None, sample(3.0)];
+    let row = Row { job: works::JOBS[0], samples: vec![(Kind::Signalbox, ours), (Kind::Nats, nats)] };
+    assert_eq!(row.ratio(Kind::Signalbox, Kind::Nats, Metric::Cpu), Some(0.5));
+    assert_eq!(row.median(Kind::Signalbox, Metric::Cpu), Some(3.5));
+    assert_eq!(row.ratio(Kind::Signalbox, Kind::Floor, Metric::Cpu), None);
+    assert_eq!(row.median(Kind::Nats, Metric::P99), None);
 }
