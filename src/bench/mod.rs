@@ -1,3 +1,66 @@
 //! Load on a server, and what it costs there. Layer 5, beside the command.
+//!
+//! [`run`] puts one [`Work`] on one [`Peer`] and gives a [`Report`]. The load is
+//! one thread on a bare epoll loop. It is the same for every peer: what differs
+//! is in the peer's [`wire::Wire`]. [`Signalbox`] is one; a comparison brings
+//! others.
 
+mod cpu;
+mod drive;
+mod files;
+mod histogram;
+mod net;
+mod options;
+mod payload;
+mod report;
+mod signalbox;
+mod started;
+mod summary;
+mod usage;
 pub mod wire;
+mod work;
+mod works;
+
+use std::io;
+
+pub use self::{
+    cpu::Pin,
+    histogram::{Latencies, Latency},
+    options::{Options, Progress},
+    payload::MIN_SIZE,
+    report::{Report, Setting, Unit, Used},
+    signalbox::Signalbox,
+    started::Started,
+    summary::Summary,
+    usage::{Usage, listener},
+    wire::Peer,
+    work::{Fanout, Idle, Joins, Pace, Pairs, Unary, Work},
+};
+
+use self::wire::Capability;
+
+/// Puts a work on a peer, once.
+///
+/// # Errors
+/// `Unsupported` when the peer can't do the work; `Interrupted` when
+/// [`Options::stop`] was set; `InvalidInput` when the work asks for nothing, or
+/// for more connections than this process may open; `TimedOut` when nothing
+/// comes for [`Options::patience`]. Else what the peer did: it isn't there, it
+/// closed a connection, refused or ended a member.
+pub fn run(peer: &dyn Peer, work: &Work, options: &Options) -> io::Result<Report> {
+    work.check()?;
+    for capability in [Capability::Address, Capability::Unary, Capability::SharedConnection] {
+        if work.needs(capability) && peer.lacks(capability) {
+            let (peer, work) = (peer.name(), work.name());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{peer} has no counterpart of {work}")));
+        }
+    }
+    files::allow(work.connections())?;
+    match work {
+        Work::Fanout(fanout) => works::fanout::run(peer, fanout, options),
+        Work::Pairs(pairs) => works::pairs::run(peer, pairs, options),
+        Work::Unary(unary) => works::unary::run(peer, unary, options),
+        Work::Join(joins) => works::join::run(peer, joins, options),
+        Work::Idle(idle) => works::idle::run(peer, idle, options),
+    }
+}

@@ -28,11 +28,12 @@ pub(super) struct ServerArgs {
 }
 
 /// An endpoint, checked as the client does.
-fn url(text: &str) -> Result<String, ConnectError> {
+pub(super) fn url(text: &str) -> Result<String, ConnectError> {
     Client::new([text]).map(|_| text.to_owned())
 }
 
-fn bearer(token: &str) -> Result<MetadataValue<Ascii>, String> {
+/// A token, as its header's value.
+pub(super) fn bearer(token: &str) -> Result<MetadataValue<Ascii>, String> {
     let mut value: MetadataValue<Ascii> =
         format!("Bearer {token}").parse().map_err(|_| "a token has only visible ASCII characters".to_owned())?;
     value.set_sensitive(true);

@@ -2,6 +2,7 @@
 //!
 //! The clients use the public clients only, as anybody would.
 
+mod bench;
 mod connect;
 mod disconnect;
 mod failure;
@@ -57,6 +58,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Disconnect a connection for good
     Disconnect(disconnect::DisconnectArgs),
+    /// Put load on a server and measure what it costs
+    Bench(Box<bench::BenchArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -91,6 +94,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Sessions(args)) => sessions::run(args).await,
         Some(Command::Watch(args)) => watch::run(args).await,
         Some(Command::Disconnect(args)) => disconnect::run(args).await,
+        Some(Command::Bench(args)) => bench::run(*args).await,
         Some(Command::Completions { shell }) => completions(shell),
     };
     match done {

@@ -1,0 +1,175 @@
+//! What a run found.
+
+use std::net::SocketAddr;
+
+use super::{
+    drive::Cost,
+    histogram::{Latencies, Latency},
+    wire::Peer,
+    work::Work,
+};
+
+/// What one run found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The work's name.
+    pub work: &'static str,
+    /// The peer's name.
+    pub peer: String,
+    /// Where the peer listened.
+    pub address: SocketAddr,
+    /// How the work was set.
+    pub settings: Vec<Setting>,
+    /// What is counted.
+    pub unit: Unit,
+    /// How many of them there were in the measured time.
+    pub units: u64,
+    /// How many signals were sent for them; joins, members: none.
+    pub sends: Option<u64>,
+    /// The measured time.
+    pub seconds: f64,
+    /// How long the units took; idle members: nothing.
+    pub latencies: Option<Latencies>,
+    /// What the server used; none: it isn't known.
+    pub server: Option<Used>,
+    /// What this process used.
+    pub client: Used,
+}
+
+/// A setting of a work: its name and its value.
+pub type Setting = (&'static str, f64);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A signal at one of its receivers.
+    Delivery,
+    /// A signal at the one whom it was for.
+    Message,
+    /// A unary call that was answered.
+    Call,
+    /// A member that came in.
+    Join,
+    /// A member that is there.
+    Member,
+}
+
+impl Unit {
+    /// Its name, for one.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Message => "message",
+            Self::Call => "call",
+            Self::Join => "join",
+            Self::Member => "member",
+        }
+    }
+
+    /// Its name, for many.
+    #[must_use]
+    pub fn names(self) -> &'static str {
+        match self {
+            Self::Delivery => "deliveries",
+            Self::Message => "messages",
+            Self::Call => "calls",
+            Self::Join => "joins",
+            Self::Member => "members",
+        }
+    }
+}
+
+/// What a process used in the measured time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// CPU time, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Resident memory before the first member came (the client: before the
+    /// measured time), in bytes.
+    pub rss_before: u64,
+    /// Resident memory at the end, in bytes.
+    pub rss: u64,
+    /// The same, with what is shared divided; none: it may not be read.
+    pub pss_before: Option<u64>,
+    /// The same, at the end.
+    pub pss: Option<u64>,
+}
+
+impl Report {
+    pub(super) fn new(peer: &dyn Peer, work: &Work, unit: Unit, units: u64, cost: Cost) -> Self {
+        Self {
+            work: work.name(),
+            peer: peer.name().to_owned(),
+            address: peer.address(),
+            settings: work.settings(),
+            unit,
+            units,
+            sends: None,
+            seconds: cost.seconds,
+            latencies: None,
+            server: cost.server,
+            client: cost.client,
+        }
+    }
+
+    /// The figures, in base units (bytes, nanoseconds, shares of one CPU), under
+    /// the names that they have in JSON. What isn't known is none.
+    #[must_use]
+    pub fn figures(&self) -> Vec<(&'static str, Option<f64>)> {
+        let mut figures = vec![
+            ("units", Some(self.units as f64)),
+            ("seconds", Some(self.seconds)),
+            ("units_per_second", Some(self.units as f64 / self.seconds)),
+            ("sends", self.sends.map(|sends| sends as f64)),
+            ("sends_per_second", self.sends.map(|sends| sends as f64 / self.seconds)),
+        ];
+        let measured = self.latencies.as_ref().map(|latencies| Latency::of(&latencies.measured));
+        let corrected = self.latencies.as_ref().and_then(|latencies| latencies.corrected.as_ref()).map(Latency::of);
+        for (names, latency) in [(LATENCY, measured), (CORRECTED, corrected)] {
+            let of = |figure: fn(&Latency) -> f64| latency.as_ref().map(figure);
+            figures.extend(names.into_iter().zip([
+                of(|latency| latency.mean),
+                of(|latency| latency.p50 as f64),
+                of(|latency| latency.p90 as f64),
+                of(|latency| latency.p99 as f64),
+                of(|latency| latency.p99_9 as f64),
+                of(|latency| latency.max as f64),
+            ]));
+        }
+        let server = |figure: &dyn Fn(Used) -> f64| self.server.map(figure);
+        let each = self.units.max(1) as f64;
+        let share = |used: Used| used.cpu_ns as f64 / 1e9 / self.seconds;
+        let pss = self.server.and_then(|used| used.pss_before.zip(used.pss));
+        let member =
+            |before: u64, after: u64| (self.unit == Unit::Member).then(|| (after as f64 - before as f64) / each);
+        figures.extend([
+            ("server_cpu_ns", server(&|used| used.cpu_ns as f64)),
+            ("server_cpu_ns_per_unit", server(&|used| used.cpu_ns as f64 / each)),
+            ("server_cpu_share", server(&share)),
+            ("server_rss_before_bytes", server(&|used| used.rss_before as f64)),
+            ("server_rss_bytes", server(&|used| used.rss as f64)),
+            ("server_pss_bytes", pss.map(|(_, pss)| pss as f64)),
+            ("server_rss_bytes_per_unit", self.server.and_then(|used| member(used.rss_before, used.rss))),
+            ("server_pss_bytes_per_unit", pss.and_then(|(before, after)| member(before, after))),
+            ("client_cpu_ns", Some(self.client.cpu_ns as f64)),
+            ("client_cpu_ns_per_unit", Some(self.client.cpu_ns as f64 / each)),
+            ("client_cpu_share", Some(share(self.client))),
+            ("client_rss_bytes", Some(self.client.rss as f64)),
+        ]);
+        figures
+    }
+}
+
+const LATENCY: [&str; 6] =
+    ["latency_mean_ns", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns", "latency_p99_9_ns", "latency_max_ns"];
+
+/// With what a closed loop omits added.
+const CORRECTED: [&str; 6] = [
+    "corrected_mean_ns",
+    "corrected_p50_ns",
+    "corrected_p90_ns",
+    "corrected_p99_ns",
+    "corrected_p99_9_ns",
+    "corrected_max_ns",
+];

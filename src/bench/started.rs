@@ -1,0 +1,87 @@
+//! A server of this same executable, for as long as it is looked at.
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader},
+    net::SocketAddr,
+    os::unix::process::CommandExt as _,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use super::{cpu::Pin, files};
+
+/// A running `signalbox serve`, killed and waited for when it is dropped.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    address: SocketAddr,
+    /// Open as long as the process, which may write more to it.
+    output: BufReader<ChildStdout>,
+}
+
+impl Started {
+    /// Starts one from this executable on a port of the system's choice, pinned
+    /// to a CPU when one is given. It limits neither rates nor numbers of
+    /// connections; `flags` come after those that do so, and win. It takes none
+    /// of this process's environment variables of Signalbox.
+    ///
+    /// # Errors
+    /// It can't be started, ends at once, or says nothing of an address.
+    pub fn start(flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
+        // It inherits the limit of open files.
+        files::allow(0)?;
+        let _pin = cpu.map(Pin::to).transpose()?;
+        let mut command = Command::new(env::current_exe()?);
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIGNALBOX_")) {
+            command.env_remove(name);
+        }
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "none", "--log-level", "error"])
+            .args(["--signals-per-second", "0", "--max-connections-per-session", "0"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // A Ctrl-C at the terminal is ours: the server is killed afterwards.
+            .process_group(0);
+        let mut child = command.spawn()?;
+        let output = child.stdout.take().ok_or_else(|| io::Error::other("the server has no output"))?;
+        let mut started = Self { child, address: ([0, 0, 0, 0], 0).into(), output: BufReader::new(output) };
+        started.address = started.greeting()?;
+        Ok(started)
+    }
+
+    /// The address that its first lines tell.
+    fn greeting(&mut self) -> io::Result<SocketAddr> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.output.read_line(&mut line)? == 0 {
+                let status = self.child.wait()?;
+                return Err(io::Error::other(format!("the server that was started did not come up: {status}")));
+            }
+            if let Some((_, address)) = line.trim_end().split_once("gRPC   http://") {
+                return address.parse().map_err(io::Error::other);
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,123 @@
+//! A bench's figures for people.
+
+use std::fmt::Write as _;
+
+use crate::bench::{Summary, Unit};
+
+use super::Place;
+
+/// A CPU that is used more than this is what bounds the rate.
+const BUSY: f64 = 0.95;
+
+/// The figures, in lines, the last without an end.
+pub(super) fn table(summary: &Summary, place: Place) -> String {
+    let figure = |name: &str| summary.figure(name);
+    let mut table = heading(summary, place);
+    let mut row = |name: &str, text: String| {
+        let _ = write!(table, "\n{name:<22}{text}");
+    };
+
+    let (one, many) = (summary.unit.name(), summary.unit.names());
+    match summary.unit {
+        Unit::Member => row(many, shown(figure("units"), 1.0, 0)),
+        _ => row(&format!("{many} per second"), shown(figure("units_per_second"), 1.0, 0)),
+    }
+    if summary.unit == Unit::Delivery {
+        row("signals per second", shown(figure("sends_per_second"), 1.0, 0));
+    }
+    row("measured", format!("{} {many} in {} s", shown(figure("units"), 1.0, 0), shown(figure("seconds"), 1.0, 2)));
+
+    if figure("latency_p50_ns").is_some() {
+        row("latency in ms", ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>11}")).concat());
+        // Where both are known the loop was closed.
+        let closed = figure("corrected_p50_ns").is_some();
+        row(if closed { "  as measured" } else { "  from when due" }, latencies(summary, "latency"));
+        if closed {
+            row("  omissions corrected", latencies(summary, "corrected"));
+        }
+    }
+
+    match figure("server_cpu_ns") {
+        None => row("server", "on another machine, or somebody else's: its CPU and memory can't be read".to_owned()),
+        Some(_) => {
+            let each = shown(figure("server_cpu_ns_per_unit"), 1e-3, 3);
+            let share = shown(figure("server_cpu_share"), 100.0, 1);
+            row(
+                "server CPU",
+                match summary.unit {
+                    Unit::Member => format!("{share} % of one CPU"),
+                    _ => format!("{each} us per {one}, {share} % of one CPU"),
+                },
+            );
+            let (rss, before) = (figure("server_rss_bytes"), figure("server_rss_before_bytes"));
+            let mut memory = format!("{} MB, before {} MB", shown(rss, 1e-6, 1), shown(before, 1e-6, 1));
+            if summary.unit == Unit::Member {
+                let _ = write!(memory, ": {} KB per member", shown(figure("server_rss_bytes_per_unit"), 1e-3, 2));
+            }
+            row("server memory", memory);
+        }
+    }
+    let share = shown(figure("client_cpu_share"), 100.0, 1);
+    row("client CPU", format!("{share} % of one CPU"));
+    if figure("client_cpu_share").is_some_and(|share| share > BUSY)
+        && figure("server_cpu_share").is_none_or(|share| share < BUSY)
+    {
+        row("", "the client was the bottleneck: the rate says little of the server".to_owned());
+    }
+    table
+}
+
+fn heading(summary: &Summary, place: Place) -> String {
+    let place = match place {
+        Place::Ours => "started for this",
+        Place::Here => "on this machine",
+        Place::Elsewhere => "not on this machine, or somebody else's",
+    };
+    let runs = if summary.runs > 1 { format!(", medians of {} runs", summary.runs) } else { String::new() };
+    let settings: Vec<_> = summary
+        .settings
+        .iter()
+        .map(|(name, value)| format!("{} {}", name.replace('_', " "), grouped(*value, 0)))
+        .collect();
+    let (work, peer, address) = (summary.work, &summary.peer, summary.address);
+    format!("{work}: {peer} at {address}, {place}{runs}\n{}\n", settings.join(", "))
+}
+
+fn latencies(summary: &Summary, of: &str) -> String {
+    let columns = ["p50", "p90", "p99", "p99_9", "max"];
+    columns.map(|name| format!("{:>11}", shown(summary.figure(&format!("{of}_{name}_ns")), 1e-6, 3))).concat()
+}
+
+/// A figure in other units; `-` when it isn't known.
+fn shown(figure: Option<f64>, times: f64, digits: usize) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| grouped(figure * times, digits))
+}
+
+/// A number with commas between the thousands.
+fn grouped(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    let (whole, fraction) = text.find('.').map_or((text.as_str(), ""), |point| text.split_at(point));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    let mut grouped = sign.to_owned();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(grouped(0.0, 0), "0");
+        assert_eq!(grouped(999.96, 1), "1,000.0");
+        assert_eq!(grouped(1_234_567.0, 0), "1,234,567");
+        assert_eq!(grouped(-1_234.5, 2), "-1,234.50");
+        assert_eq!(shown(None, 1.0, 0), "-");
+    }
+}
