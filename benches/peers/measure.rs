@@ -1,8 +1,11 @@
 //! One run: a fresh server, the load, and what came of it.
 
-use std::io;
+use std::{io, time::Duration};
 
-use signalbox::bench::wire::{Capability, Peer};
+use signalbox::bench::{
+    Fanout, Idle, Joins, Latency, Options, Pace, Pairs, Report, Signalbox, Unary, Unit, Work, run as put_load,
+    wire::Peer,
+};
 
 use super::{
     centrifugo::Centrifugo,
@@ -15,13 +18,21 @@ use super::{
     results::Sample,
     servers::{Kind, Program, Server},
     socketio::SocketIo,
-    works::Shape,
+    works::{SIGNAL, Shape},
 };
+
+/// Calls and joins on their way at once.
+const CALLS: usize = 128;
+const JOINS_AT_ONCE: usize = 16;
+/// Members that share a connection, where they do.
+const SHARE: usize = 1000;
+/// Members of each session of idle ones.
+const IDLE_SESSION: usize = 10;
 
 fn peer(kind: Kind, server: &Server, inboxes: bool) -> Box<dyn Peer> {
     let address = server.address;
     match kind {
-        Kind::Signalbox => todo!(),
+        Kind::Signalbox => Box::new(Signalbox::new(address)),
         Kind::Floor => Box::new(Floor { address }),
         Kind::Nats => Box::new(Nats { address, inboxes }),
         Kind::Redis => Box::new(Redis { address, inboxes }),
@@ -31,16 +42,29 @@ fn peer(kind: Kind, server: &Server, inboxes: bool) -> Box<dyn Peer> {
     }
 }
 
-fn needs(shape: Shape) -> Option<Capability> {
+fn work(shape: Shape, rate: Option<f64>, brief: bool) -> Work {
     match shape {
-        Shape::Pairs { .. } => Some(Capability::Address),
-        Shape::Unary { .. } => Some(Capability::Unary),
-        Shape::Idle { shared: true, .. } => Some(Capability::SharedConnection),
-        _ => None,
+        Shape::Fanout { receivers, in_flight, bytes } => {
+            let pace = Pace::InFlight(in_flight);
+            Work::Fanout(Fanout { sessions: 1, receivers, senders: 1, size: bytes, pace })
+        }
+        Shape::Pairs { pairs, .. } => Work::Pairs(Pairs { pairs, size: SIGNAL, rate }),
+        Shape::Unary { members } => {
+            Work::Unary(Unary { members, connections: 1, size: SIGNAL, pace: Pace::InFlight(CALLS) })
+        }
+        Shape::Join => {
+            let joins = if brief { 3000 } else { 10_000 };
+            Work::Join(Joins { joins, concurrency: JOINS_AT_ONCE, together: false })
+        }
+        Shape::Idle { members, shared } => {
+            let per_connection = if shared { SHARE } else { 1 };
+            Work::Idle(Idle { members, per_connection, per_session: IDLE_SESSION })
+        }
     }
 }
 
-/// `None` when the peer has no counterpart of the work.
+/// `None` when the peer has no counterpart of the work. A `brief` run is shorter
+/// than a figure to quote needs.
 pub(crate) fn run(
     program: &Program,
     shape: Shape,
@@ -50,10 +74,29 @@ pub(crate) fn run(
 ) -> io::Result<Option<Sample>> {
     let server = program.start(cores)?;
     let peer = peer(program.kind, &server, shape.addresses());
-    if needs(shape).is_some_and(|needed| peer.lacks(needed)) {
-        return Ok(None);
-    }
     probe(&*peer)?;
-    let _ = (rate, brief, server.pid());
-    Ok(None)
+    let seconds = |seconds: f64| Duration::from_secs_f64(if brief { seconds / 4.0 } else { seconds });
+    let options =
+        Options { warm_up: seconds(2.0), measured: seconds(4.0), pids: vec![server.pid()], ..Options::default() };
+    match put_load(&*peer, &work(shape, rate, brief), &options) {
+        Ok(report) => Ok(Some(sample(&report))),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sample(report: &Report) -> Sample {
+    let units = report.units as f64;
+    let member = report.unit == Unit::Member;
+    let latency = report.latencies.as_ref().map(|latencies| Latency::of(&latencies.measured));
+    let micros = |nanos: u64| nanos as f64 / 1000.0;
+    let cpu = report.server.map(|used| micros(used.cpu_ns) / units);
+    let memory = report.server.map(|used| (used.rss as f64 - used.rss_before as f64) / units);
+    Sample {
+        cpu: cpu.filter(|_| !member),
+        rate: (!member).then_some(units / report.seconds),
+        p50: latency.map(|latency| micros(latency.p50)),
+        p99: latency.map(|latency| micros(latency.p99)),
+        memory: memory.filter(|_| member),
+    }
 }

@@ -49,7 +49,7 @@ impl Job {
     }
 }
 
-const SIGNAL: usize = 64;
+pub(crate) const SIGNAL: usize = 64;
 const LARGE: usize = 8 * 1024;
 const SATURATED: usize = 256;
 
