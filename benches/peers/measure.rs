@@ -75,9 +75,13 @@ pub(crate) fn run(
     let server = program.start(cores)?;
     let peer = peer(program.kind, &server, shape.addresses());
     probe(&*peer)?;
-    let seconds = |seconds: f64| Duration::from_secs_f64(if brief { seconds / 4.0 } else { seconds });
-    let options =
-        Options { warm_up: seconds(2.0), measured: seconds(4.0), pids: vec![server.pid()], ..Options::default() };
+    let (warm_up, measured) = if brief { (300, 700) } else { (2000, 4000) };
+    let options = Options {
+        warm_up: Duration::from_millis(warm_up),
+        measured: Duration::from_millis(measured),
+        pids: vec![server.pid()],
+        ..Options::default()
+    };
     match put_load(&*peer, &work(shape, rate, brief), &options) {
         Ok(report) => Ok(Some(sample(&report))),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
