@@ -56,3 +56,12 @@ pub(crate) fn describe() -> String {
         String::from_utf8_lossy(&kernel).trim()
     )
 }
+
+/// A warning when the machine does other things: what shares a core with a
+/// server costs it CPU too.
+pub(crate) fn busy() -> Option<String> {
+    const IDLE: f64 = 0.5;
+    let load = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = load.split(' ').next()?.parse().ok()?;
+    (load > IDLE).then(|| format!("the machine did other things as it began (load average {load}): figures are rough"))
+}

@@ -123,8 +123,13 @@ fn compare(arguments: &Arguments) -> io::Result<Results> {
             }
         }
     }
+    let busy = machine::busy();
+    if let Some(busy) = &busy {
+        println!("beware: {busy}");
+    }
     let mut results = Results {
         machine: machine::describe(),
+        busy,
         taken: humantime::format_rfc3339_seconds(SystemTime::now()).to_string()[..10].to_owned(),
         runs: arguments.runs(),
         programs,

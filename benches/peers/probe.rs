@@ -14,19 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Told {
+    ready: usize,
     address: Option<Vec<u8>>,
-    got: Vec<Vec<u8>>,
+    got: Vec<(usize, Vec<u8>)>,
     answers: usize,
     refused: Option<String>,
 }
 
 impl Seen for Told {
     fn ready(&mut self, _member: usize, address: &[u8]) {
+        self.ready += 1;
         self.address = Some(address.to_vec());
     }
 
-    fn signal(&mut self, _member: usize, payload: &[u8]) {
-        self.got.push(payload.to_vec());
+    fn signal(&mut self, member: usize, payload: &[u8]) {
+        self.got.push((member, payload.to_vec()));
     }
 
     fn answered(&mut self, _member: usize, outcome: Result<(), String>) {
@@ -82,22 +84,29 @@ fn failed(what: &str, why: impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("{what}: {why}"))
 }
 
+impl Told {
+    /// How often its members got this, all together.
+    fn count(&self, payload: &[u8]) -> usize {
+        self.got.iter().filter(|(_, got)| got == payload).count()
+    }
+}
+
 /// What `peer` doesn't do is an error that names it.
 pub(crate) fn probe(peer: &dyn Peer) -> io::Result<()> {
-    let member = |number| [Member { session: "probe".into(), number }];
-    let mut one = Client::connect(peer, &member(900_001))?;
-    one.until("joining", |told| told.address.is_some())?;
-    let mut two = Client::connect(peer, &member(900_002))?;
-    two.until("joining", |told| told.address.is_some())?;
+    let member = |number| Member { session: "probe".into(), number };
+    let mut one = Client::connect(peer, &[member(900_001)])?;
+    one.until("joining", |told| told.ready == 1)?;
+    let mut two = Client::connect(peer, &[member(900_002)])?;
+    two.until("joining", |told| told.ready == 1)?;
 
     one.send(|wire, out| wire.broadcast(0, b"to all", out))?;
     for client in [&mut one, &mut two] {
-        client.until("broadcast", |told| told.got == [b"to all"])?;
+        client.until("broadcast", |told| told.count(b"to all") == 1)?;
     }
     if !peer.lacks(Capability::Address) {
         let to = two.told.address.clone().unwrap_or_default();
         one.send(|wire, out| wire.address(0, &to, b"to one", out))?;
-        two.until("addressing", |told| told.got.last().is_some_and(|last| last == b"to one"))?;
+        two.until("addressing", |told| told.count(b"to one") == 1)?;
     }
     if !peer.lacks(Capability::Unary) {
         let mut backend = Client::connect(peer, &[])?;
@@ -105,7 +114,17 @@ pub(crate) fn probe(peer: &dyn Peer) -> io::Result<()> {
             backend.send(|wire, out| wire.server_signal("probe", b"from a backend", out))?;
         }
         backend.until("server signal", |told| told.answers == 2)?;
-        two.until("server signal", |told| told.got.iter().filter(|got| *got == b"from a backend").count() == 2)?;
+        two.until("server signal", |told| told.count(b"from a backend") == 2)?;
     }
-    Ok(())
+    if !peer.lacks(Capability::SharedConnection) {
+        let mut shared = Client::connect(peer, &[member(900_003), member(900_004)])?;
+        shared.until("joining on one connection", |told| told.ready == 2)?;
+        one.send(|wire, out| wire.broadcast(0, b"to both", out))?;
+        let both = |told: &Told| (0..2).all(|place| told.got.contains(&(place, b"to both".to_vec())));
+        shared.until("broadcast on one connection", both)?;
+    }
+    match one.told.count(b"to one") {
+        0 => Ok(()),
+        _ => Err(failed("addressing", "it came to another member too")),
+    }
 }

@@ -98,6 +98,8 @@ impl Row {
 #[derive(Clone, Debug)]
 pub(crate) struct Results {
     pub(crate) machine: String,
+    /// Why the figures may be off.
+    pub(crate) busy: Option<String>,
     pub(crate) taken: String,
     pub(crate) runs: usize,
     pub(crate) programs: Vec<Program>,
@@ -124,6 +126,7 @@ impl Results {
         let rows: Vec<_> = self.rows.iter().map(row_json).collect();
         json!({
             "machine": self.machine,
+            "busy": self.busy,
             "taken": self.taken,
             "runs": self.runs,
             "peers": versions,

@@ -47,13 +47,16 @@ pub(crate) fn page(results: &Results) -> String {
     let _ = write!(
         page,
         "# How it compares\n\n\
-         Written by `benches/compare`: {} runs of each work, the peers taking turns, medians. \
+         Written by `benches/compare`. Runs of each work: {}, the peers taking turns; figures are medians. \
          [README.md](README.md) says what each peer was made to do.\n\n\
          {}. Taken on {}.\n\n",
         results.runs, results.machine, results.taken
     );
     for program in &results.programs {
         let _ = writeln!(page, "- {}: {}", program.kind.name(), program.version);
+    }
+    if let Some(busy) = &results.busy {
+        let _ = writeln!(page, "- beware: {busy}");
     }
     for absent in &results.absent {
         let _ = writeln!(page, "- left out: {absent}");
