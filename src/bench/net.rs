@@ -206,10 +206,12 @@ impl Net {
             let at = nanos(self.start.elapsed());
             let mut tap = Tap { connection: number, at, sight, wrong: None };
             let waiting = connection.out.len();
-            connection.wire.receive(&self.buffer[..length], &mut connection.out, &mut tap)?;
+            let taken = connection.wire.receive(&self.buffer[..length], &mut connection.out, &mut tap);
+            // What the peer said of itself tells more than what came after it.
             if let Some(wrong) = tap.wrong {
                 return Err(io::Error::other(wrong));
             }
+            taken?;
             if connection.out.len() > waiting && !mem::replace(&mut connection.dirty, true) {
                 self.dirty.push(number);
             }

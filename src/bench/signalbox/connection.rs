@@ -261,7 +261,7 @@ struct Taking<'a> {
 impl Sink for Taking<'_> {
     fn data(&mut self, stream: u32, part: &[u8], end: bool) -> io::Result<()> {
         let taken = part.len() as u32;
-        self.refund(0, taken);
+        self.refund(taken);
         if let Some((place, member)) = self.streams.member(stream) {
             member.received += taken;
             let (closing, seen) = (&mut member.closing, &mut *self.seen);
@@ -311,7 +311,7 @@ impl Sink for Taking<'_> {
             }
             DATA => {
                 let (padding, data) = unpadded(payload).ok_or_else(no_http2)?;
-                self.refund(0, padding);
+                self.refund(padding);
                 self.data(head.stream, data, head.has(END_STREAM))?;
             }
             HEADERS => {
@@ -355,12 +355,12 @@ impl Sink for Taking<'_> {
 }
 
 impl Taking<'_> {
-    /// Grants again what was taken, when it has become much.
-    fn refund(&mut self, stream: u32, taken: u32) {
+    /// Grants the connection again what was taken, when it has become much.
+    fn refund(&mut self, taken: u32) {
         self.streams.received += taken;
         if self.streams.received >= REFUND {
             let received = std::mem::take(&mut self.streams.received);
-            frame(WINDOW_UPDATE, 0, stream, &received.to_be_bytes(), self.out);
+            frame(WINDOW_UPDATE, 0, 0, &received.to_be_bytes(), self.out);
         }
     }
 

@@ -10,6 +10,8 @@ mod connection;
 mod frames;
 mod headers;
 mod messages;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
