@@ -4,6 +4,24 @@
 //! one thread on a bare epoll loop. It is the same for every peer: what differs
 //! is in the peer's [`wire::Wire`]. [`Signalbox`] is one; a comparison brings
 //! others.
+//!
+//! ```no_run
+//! use signalbox::bench::{self, Fanout, Options, Pace, Signalbox, Started, Summary, Work};
+//!
+//! // Whoever starts the peer knows its process.
+//! let server = Started::start("target/dist/signalbox".as_ref(), &[], Some(0))?;
+//! let options = Options { pids: vec![server.pid()], ..Options::default() };
+//! let work = Work::Fanout(Fanout {
+//!     sessions: 1,
+//!     receivers: 100,
+//!     senders: 1,
+//!     size: 64,
+//!     pace: Pace::InFlight(256),
+//! });
+//! let report = bench::run(&Signalbox::new(server.address()), &work, &options)?;
+//! println!("{}", Summary::of(&[report]).expect("one run").json());
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod cpu;
 mod drive;

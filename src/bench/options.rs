@@ -13,7 +13,7 @@ use std::{
 #[derive(Clone)]
 pub struct Options {
     /// How long the load runs before it is measured; for idle members, how long
-    /// the server settles. 2 s otherwise.
+    /// the server settles. 1 s otherwise.
     pub warm_up: Duration,
     /// How long it is measured; for idle members, how long they are held. A work
     /// that counts joins ends with the last. 5 s otherwise.
@@ -31,7 +31,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            warm_up: Duration::from_secs(2),
+            warm_up: Duration::from_secs(1),
             measured: Duration::from_secs(5),
             patience: Duration::from_secs(10),
             pids: Vec::new(),

@@ -1,10 +1,11 @@
-//! A server of this same executable, for as long as it is looked at.
+//! A Signalbox server as a process of its own, for as long as it is measured.
 
 use std::{
     env,
     io::{self, BufRead as _, BufReader},
     net::SocketAddr,
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -20,18 +21,18 @@ pub struct Started {
 }
 
 impl Started {
-    /// Starts one from this executable on a port of the system's choice, pinned
-    /// to a CPU when one is given. It limits neither rates nor numbers of
+    /// Starts one from a `signalbox` executable, on a port of the system's choice,
+    /// pinned to a CPU when one is given. It limits neither rates nor numbers of
     /// connections; `flags` come after those that do so, and win. It takes none
     /// of this process's environment variables of Signalbox.
     ///
     /// # Errors
     /// It can't be started, ends at once, or says nothing of an address.
-    pub fn start(flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
+    pub fn start(executable: &Path, flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
         // It inherits the limit of open files.
         files::allow(0)?;
         let _pin = cpu.map(Pin::to).transpose()?;
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = Command::new(executable);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIGNALBOX_")) {
             command.env_remove(name);
         }

@@ -20,35 +20,34 @@ pub(super) enum Event<'a> {
     Other,
 }
 
-/// Reads an event; none: it is no protobuf.
+/// Reads an event, as far as it must: what comes after what is looked for isn't
+/// read. None: it is no protobuf.
 pub(super) fn event(message: &[u8]) -> Option<Event<'_>> {
     let mut rest = message;
-    let mut found = Event::Other;
     while !rest.is_empty() {
-        found = match field(&mut rest)? {
-            (1, Value::Bytes(signal)) => Event::Signal(bytes(bytes(signal, 3)?, 2)?),
-            (2, Value::Bytes(result)) => outcome(result)?,
-            (5, Value::Bytes(joined)) => Event::Joined(bytes(bytes(joined, 2)?, 1)?),
-            (7, Value::Bytes(closing)) => Event::Closing(bytes(closing, 1)?),
-            _ => found,
-        };
+        match field(&mut rest)? {
+            (1, Value::Bytes(signal)) => return Some(Event::Signal(bytes(bytes(signal, 3)?, 2)?)),
+            (2, Value::Bytes(result)) => return outcome(result),
+            (5, Value::Bytes(joined)) => return Some(Event::Joined(bytes(bytes(joined, 2)?, 1)?)),
+            (7, Value::Bytes(closing)) => return Some(Event::Closing(bytes(closing, 1)?)),
+            _ => {}
+        }
     }
-    Some(found)
+    Some(Event::Other)
 }
 
 fn outcome(mut result: &[u8]) -> Option<Event<'static>> {
-    let mut outcome = Event::Other;
     while !result.is_empty() {
         match field(&mut result)? {
-            (2, _) => outcome = Event::Accepted,
+            (2, _) => return Some(Event::Accepted),
             (3, Value::Bytes(error)) => {
                 let text = |number| bytes(error, number).map(String::from_utf8_lossy);
-                outcome = Event::Refused(format!("{}: {}", text(2)?, text(3)?));
+                return Some(Event::Refused(format!("{}: {}", text(2)?, text(3)?)));
             }
             _ => {}
         }
     }
-    Some(outcome)
+    Some(Event::Other)
 }
 
 enum Value<'a> {
@@ -57,6 +56,7 @@ enum Value<'a> {
 }
 
 /// The next field's number and value.
+#[inline]
 fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
     let tag = varint(bytes)?;
     let value = match tag & 7 {
@@ -75,26 +75,40 @@ fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
     Some((tag >> 3, value))
 }
 
-/// A field of bytes; empty when it is unset, none when it is no protobuf.
+/// A field of bytes, the first of that number; empty when it is unset, none when
+/// it is no protobuf.
+#[inline]
 fn bytes(mut message: &[u8], number: u64) -> Option<&[u8]> {
-    let mut found = &[][..];
     while !message.is_empty() {
         if let (is, Value::Bytes(value)) = field(&mut message)?
             && is == number
         {
-            found = value;
+            return Some(value);
         }
     }
-    Some(found)
+    Some(&[])
 }
 
+#[inline]
 fn split<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (part, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(part)
 }
 
+/// Most are of one byte: a signal is read for each delivery.
+#[inline]
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    match **bytes {
+        [byte @ 0..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(byte))
+        }
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for (place, &byte) in bytes.iter().enumerate().take(10) {
         number |= u64::from(byte & 0x7f) << (7 * place);

@@ -180,6 +180,10 @@ impl Sight for Fan {
             let place = &mut self.places[connection];
             let number = place.session as usize;
             let session = &mut self.sessions[number];
+            if place.had == session.sent {
+                self.other.get_or_insert_with(|| io::Error::other("a signal came that was not sent, or came twice"));
+                return;
+            }
             let which = place.had as usize & (session.lacking.len() - 1);
             place.had += 1;
             session.lacking[which] -= 1;

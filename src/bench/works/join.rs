@@ -39,6 +39,8 @@ pub(in crate::bench) fn run(peer: &dyn Peer, work: &Joins, options: &Options) ->
     coming.settle(&mut net, options)?;
 
     (coming.joined, coming.together) = (0, work.together);
+    // One that nobody was in before.
+    coming.sessions += 1;
     coming.latencies.reset();
     let first = Moment::read(&net, options)?;
     let begun = net.now();
@@ -106,7 +108,7 @@ impl Coming<'_> {
     }
 
     fn begin(&mut self, net: &mut Net) -> io::Result<()> {
-        if !self.together || self.sessions == 0 {
+        if !self.together {
             self.sessions += 1;
         }
         let member = Member { session: session(&self.name, self.sessions), number: self.joined as usize };

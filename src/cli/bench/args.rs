@@ -180,7 +180,7 @@ struct IdleArgs {
     settle: Duration,
 
     /// How long they are held after that, while the server's CPU is measured
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     hold: Duration,
 
     #[command(flatten)]
@@ -197,7 +197,7 @@ struct Size {
 #[derive(Args, Clone, Debug)]
 struct Times {
     /// How long the load runs before it is measured
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     warm_up: Duration,
 
     /// How long it is measured

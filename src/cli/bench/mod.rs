@@ -86,7 +86,7 @@ fn one_run(work: &Work, options: &mut Options, common: &Common, place: &mut Plac
         }
         None => {
             // A new one for each run: none inherits another's memory.
-            started = Started::start(&common.serve_flags, common.server_cpu)?;
+            started = Started::start(&std::env::current_exe()?, &common.serve_flags, common.server_cpu)?;
             options.pids = vec![started.pid()];
             started.address()
         }

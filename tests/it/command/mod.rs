@@ -1,5 +1,6 @@
 //! The `signalbox` command, as people and scripts start it: a process.
 
+mod bench;
 mod calls;
 mod joining;
 mod reconnecting;
@@ -139,9 +140,14 @@ impl Process {
         within(PATIENCE, "a line on standard error", self.err.recv()).await.expect("its errors are over")
     }
 
+    /// Its process.
+    fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends it a signal, as `INT`.
     async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.pid().to_string();
         // The shell's own `kill`, which is everywhere.
         let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().await.unwrap();
         assert!(status.success());
