@@ -16,6 +16,8 @@ use super::{
 const AT_ONCE: usize = 64;
 /// How often progress is told and an end looked for.
 const TICK: u64 = 100_000_000;
+/// How long a closed loop may stand still, at least: a machine may be busy.
+const STILL: u64 = 1_000_000_000;
 /// What a signal may need on the wire beside its payload.
 pub(super) const AROUND: usize = 512;
 
@@ -34,6 +36,7 @@ pub(super) fn run_name() -> String {
 /// What ends a run before its time.
 pub(super) struct Watch<'a> {
     options: &'a Options,
+    patience: u64,
     next: u64,
     /// What had come at the last sign of life, and when that was.
     alive: (u64, u64),
@@ -41,7 +44,7 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(super) fn new(options: &'a Options, now: u64) -> Self {
-        Self { options, next: now, alive: (0, now) }
+        Self { options, patience: nanos(options.patience), next: now, alive: (0, now) }
     }
 
     /// When to look again.
@@ -63,8 +66,9 @@ impl<'a> Watch<'a> {
         if came != self.alive.0 {
             self.alive = (came, now);
         }
-        if now - self.alive.1 > nanos(self.options.patience) {
-            let patience = humantime::format_duration(self.options.patience);
+        if now - self.alive.1 > self.patience {
+            let patience = Duration::from_millis(self.patience / 1_000_000);
+            let patience = humantime::format_duration(patience);
             let what = format!("nothing has come from the server for {patience}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, what));
         }
@@ -205,11 +209,15 @@ fn stage(
     let begun = net.now();
     let until = begun + nanos(lasts);
     let mut watch = Watch::new(options, begun);
+    let patience = watch.patience;
     let mut now = begun;
     while now < until {
-        let due = load.send(net, now).unwrap_or(u64::MAX);
+        let due = load.send(net, now);
+        // A closed loop that stood still for long has measured nothing, even
+        // when its time is over before the patience is.
+        watch.patience = if due.is_some() { patience } else { patience.min(nanos(lasts / 4).max(STILL)) };
         net.flush()?;
-        net.turn(due.min(until).min(watch.next()), load)?;
+        net.turn(due.unwrap_or(u64::MAX).min(until).min(watch.next()), load)?;
         now = net.now();
         if watch.look(now, Some(load.came()))? {
             options.tell(name, (now - begun) / 1_000_000, nanos(lasts) / 1_000_000);

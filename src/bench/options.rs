@@ -18,7 +18,9 @@ pub struct Options {
     /// How long it is measured; for idle members, how long they are held. A work
     /// that counts joins ends with the last. 5 s otherwise.
     pub measured: Duration,
-    /// How long nothing may come before it is given up. 10 s otherwise.
+    /// How long nothing may come before it is given up; a closed loop that is
+    /// measured may not even stand still for a quarter of its time, or a second
+    /// when that is longer. 10 s otherwise.
     pub patience: Duration,
     /// The server's processes on this machine; none: what it uses isn't known.
     pub pids: Vec<u32>,

@@ -137,9 +137,7 @@ impl Wire for Connection {
         let stream = streams.first_call + 2 * streams.calls.len() as u32;
         streams.calls.push_back(Call::default());
         frame(HEADERS, END_HEADERS, stream, &streams.call_headers, out);
-        let before = out.len();
-        write_from_server(stream, session, payload, out);
-        streams.room -= (out.len() - before) as i64;
+        streams.room -= write_from_server(stream, session, payload, out);
     }
 
     fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, seen: &mut dyn Seen) -> io::Result<()> {
@@ -171,10 +169,10 @@ impl Streams {
             if self.room < needs || self.joined >= self.most_streams {
                 return;
             }
-            (self.room, next.room) = (self.room - needs, next.room - needs);
             let stream = stream_of(self.joined);
             frame(HEADERS, END_HEADERS, stream, &self.join_headers, out);
-            write(stream, 0, request.len(), out, |out| out.extend_from_slice(&request));
+            let sent = write(stream, 0, request.len(), out, |out| out.extend_from_slice(&request));
+            (self.room, next.room) = (self.room - sent, next.room - sent);
             self.joined += 1;
         }
     }
@@ -182,10 +180,7 @@ impl Streams {
     fn send(&mut self, member: usize, data: &[u8], to: Option<&[u8]>, out: &mut Vec<u8>) {
         let stream = &mut self.members[member];
         stream.last_send += 1;
-        let before = out.len();
-        Send { id: stream.last_send, data, to }.write(stream_of(member), out);
-        // The frames' heads count for nothing, but few bytes more don't hurt.
-        let sent = (out.len() - before) as i64;
+        let sent = Send { id: stream.last_send, data, to }.write(stream_of(member), out);
         (self.room, stream.room) = (self.room - sent, stream.room - sent);
     }
 

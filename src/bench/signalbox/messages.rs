@@ -132,8 +132,8 @@ pub(super) struct Send<'a> {
 }
 
 impl Send<'_> {
-    /// Writes a `JoinRequest` with it, in DATA frames.
-    pub(super) fn write(self, stream: u32, out: &mut Vec<u8>) {
+    /// Writes a `JoinRequest` with it, as [`write`] does.
+    pub(super) fn write(self, stream: u32, out: &mut Vec<u8>) -> i64 {
         let signal = sized(self.data.len());
         let to = self.to.map(|id| sized(id.len()));
         let send = 1 + width(self.id) + sized(signal) + to.map_or(0, sized);
@@ -148,23 +148,30 @@ impl Send<'_> {
                 begin(3, to, out);
                 text(1, id, out);
             }
-        });
+        })
     }
 }
 
-/// Writes a `SendFromServerRequest` to everyone, in DATA frames that end the
-/// stream.
-pub(super) fn write_from_server(stream: u32, session: &str, data: &[u8], out: &mut Vec<u8>) {
+/// Writes a `SendFromServerRequest` to everyone, which ends the stream, as
+/// [`write`] does.
+pub(super) fn write_from_server(stream: u32, session: &str, data: &[u8], out: &mut Vec<u8>) -> i64 {
     let signal = sized(data.len());
     write(stream, super::frames::END_STREAM, sized(session.len()) + sized(signal), out, |out| {
         text(1, session.as_bytes(), out);
         begin(2, signal, out);
         text(2, data, out);
-    });
+    })
 }
 
-/// Writes a message of `length` bytes in DATA frames, the last with `flags`.
-pub(super) fn write(stream: u32, flags: u8, length: usize, out: &mut Vec<u8>, message: impl FnOnce(&mut Vec<u8>)) {
+/// Writes a message of `length` bytes in DATA frames, the last with `flags`; how
+/// much of the windows that takes.
+pub(super) fn write(
+    stream: u32,
+    flags: u8,
+    length: usize,
+    out: &mut Vec<u8>,
+    message: impl FnOnce(&mut Vec<u8>),
+) -> i64 {
     let prefix = |out: &mut Vec<u8>| {
         out.push(0);
         out.extend_from_slice(&u32::try_from(length).expect("messages are short").to_be_bytes());
@@ -174,7 +181,7 @@ pub(super) fn write(stream: u32, flags: u8, length: usize, out: &mut Vec<u8>, me
         Head { length: all, kind: DATA, flags, stream }.write(out);
         prefix(out);
         message(out);
-        return;
+        return all as i64;
     }
     let mut whole = Vec::with_capacity(all);
     prefix(&mut whole);
@@ -184,6 +191,7 @@ pub(super) fn write(stream: u32, flags: u8, length: usize, out: &mut Vec<u8>, me
         let flags = if parts.peek().is_none() { flags } else { 0 };
         super::frames::frame(DATA, flags, stream, part, out);
     }
+    all as i64
 }
 
 /// How long a field of that many bytes is, with a number below 16.
