@@ -18,7 +18,7 @@ use super::{
     results::Sample,
     servers::{Kind, Program, Server},
     socketio::SocketIo,
-    works::{SIGNAL, Shape},
+    works::{SESSIONS_RATE, SIGNAL, Shape},
 };
 
 /// Calls and joins on their way at once.
@@ -49,6 +49,10 @@ fn work(shape: Shape, rate: Option<f64>, brief: bool) -> Work {
             Work::Fanout(Fanout { sessions: 1, receivers, senders: 1, size: bytes, pace })
         }
         Shape::Pairs { pairs, .. } => Work::Pairs(Pairs { pairs, size: SIGNAL, rate }),
+        Shape::Sessions { sessions } => {
+            let pace = Pace::Rate(SESSIONS_RATE);
+            Work::Fanout(Fanout { sessions, receivers: 1, senders: 1, size: SIGNAL, pace })
+        }
         Shape::Unary { members } => {
             Work::Unary(Unary { members, connections: 1, size: SIGNAL, pace: Pace::InFlight(CALLS) })
         }

@@ -36,7 +36,7 @@ pub(crate) fn draw(results: &Results) -> Vec<(&'static str, String)> {
             files.push((file, svg::bars(title, &panels)));
         }
     }
-    let growth: Vec<_> = [receivers(results), pairs(results)].into_iter().flatten().collect();
+    let growth: Vec<_> = [receivers(results), sessions(results)].into_iter().flatten().collect();
     if !growth.is_empty() {
         files.push(("growth.svg", svg::lines("Growth", &growth)));
     }
@@ -75,14 +75,14 @@ fn receivers(results: &Results) -> Option<Growth> {
     )
 }
 
-fn pairs(results: &Results) -> Option<Growth> {
-    let slugs = ["pairs-1", "pairs-50", "pairs-500", "pairs-5000", "pairs-10000"];
+fn sessions(results: &Results) -> Option<Growth> {
+    let slugs = ["sessions-1", "sessions-100", "sessions-1000", "sessions-10000"];
     growth(
         results,
         &slugs,
         "More sessions",
-        "server CPU, µs per message; addressed, in pairs",
-        "sessions of two members each",
+        "server CPU, µs per delivery; 10,000 signals a second in all",
+        "sessions of one member each",
     )
 }
 
@@ -104,7 +104,7 @@ fn growth(results: &Results, slugs: &[&str], title: &str, unit: &str, across: &s
 fn size(row: &Row) -> Option<f64> {
     match row.job.shape {
         Shape::Fanout { receivers, .. } => Some(receivers as f64),
-        Shape::Pairs { pairs, .. } => Some(pairs as f64),
+        Shape::Sessions { sessions } => Some(sessions as f64),
         _ => None,
     }
 }

@@ -26,6 +26,9 @@ pub(crate) enum Shape {
     /// Members that address each other in turn, each pair in a session of its
     /// own; at `half` of the rate that the same peer reached just before.
     Pairs { pairs: usize, half: bool },
+    /// Members alone in a session each, who send to themselves in turn,
+    /// [`SESSIONS_RATE`] a second in all: as many, however many sessions there are.
+    Sessions { sessions: usize },
     /// Server signals to a session of `members`, pipelined.
     Unary { members: usize },
     /// Connecting, joining and leaving.
@@ -50,6 +53,7 @@ impl Job {
 }
 
 pub(crate) const SIGNAL: usize = 64;
+pub(crate) const SESSIONS_RATE: f64 = 10_000.0;
 const LARGE: usize = 8 * 1024;
 const SATURATED: usize = 256;
 
@@ -60,6 +64,10 @@ const fn fanout(slug: &'static str, title: &'static str, receivers: usize, in_fl
 
 const fn pairs(slug: &'static str, title: &'static str, pairs: usize, half: bool) -> Job {
     Job { slug, title, unit: "message", shape: Shape::Pairs { pairs, half }, quick: false, few: false }
+}
+
+const fn sessions(slug: &'static str, title: &'static str, sessions: usize) -> Job {
+    Job { slug, title, unit: "delivery", shape: Shape::Sessions { sessions }, quick: false, few: false }
 }
 
 const fn quick(job: Job) -> Job {
@@ -116,8 +124,8 @@ pub(crate) const JOBS: &[Job] = &[
     },
     few(fanout("fanout-10", "Broadcast to 10, 256 in flight", 10, SATURATED)),
     few(fanout("fanout-10000", "Broadcast to 10,000, 256 in flight", 10_000, SATURATED)),
-    few(pairs("pairs-1", "1 pair, addressed", 1, false)),
-    few(pairs("pairs-50", "50 pairs, addressed", 50, false)),
-    few(pairs("pairs-5000", "5,000 pairs, addressed", 5000, false)),
-    few(pairs("pairs-10000", "10,000 pairs, addressed", 10_000, false)),
+    few(sessions("sessions-1", "10,000 signals a second in 1 session", 1)),
+    few(sessions("sessions-100", "10,000 signals a second in 100 sessions", 100)),
+    few(sessions("sessions-1000", "10,000 signals a second in 1,000 sessions", 1000)),
+    few(sessions("sessions-10000", "10,000 signals a second in 10,000 sessions", 10_000)),
 ];
