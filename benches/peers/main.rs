@@ -55,6 +55,9 @@ struct Arguments {
     /// Fail when a goal is missed
     #[arg(long)]
     check: bool,
+    /// Measure nothing: make the page and the charts again from compare.json
+    #[arg(long, conflicts_with_all = ["only", "peers", "runs", "quick"])]
+    draw: bool,
     /// Where the page, the charts and the figures go
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let arguments = Arguments::parse();
-    match compare(&arguments) {
+    match if arguments.draw { draw(&arguments.out) } else { compare(&arguments) } {
         Ok(results) if arguments.check => check(&results),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
@@ -147,6 +150,16 @@ fn compare(arguments: &Arguments) -> io::Result<Results> {
     for verdict in goals::judge(&results) {
         println!("{verdict}");
     }
+    Ok(results)
+}
+
+/// Makes again what is made of the figures.
+fn draw(out: &Path) -> io::Result<Results> {
+    let file = out.join("compare.json");
+    let json = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    let unreadable = || io::Error::other(format!("{} is not of this program's making", file.display()));
+    let results = Results::read(&json).ok_or_else(unreadable)?;
+    write_all(&results, out)?;
     Ok(results)
 }
 

@@ -7,6 +7,9 @@ use super::{
     works::Shape,
 };
 
+/// Bars longer than so many times both Signalbox's and NATS's are cut.
+const CUT: f64 = 4.0;
+
 fn color(kind: Kind) -> &'static str {
     match kind {
         Kind::Signalbox => "#0969da",
@@ -61,7 +64,10 @@ fn panel(results: &Results, row: &Row, metric: Metric, what: &str) -> Option<Pan
         _ => ("µs", format!("per {}", row.job.unit)),
     };
     let unit = format!("{what}, {scale} {symbol}").trim_end().to_owned() + " (× NATS)";
-    (!bars.is_empty()).then(|| Panel { title: row.job.title.to_owned(), unit, bars })
+    let shown = [Kind::Signalbox, Kind::Nats].into_iter().filter_map(|kind| row.median(kind, metric));
+    let cut = CUT * shown.fold(0.0, f64::max);
+    let cut = if bars.iter().any(|bar| bar.value <= cut) { cut } else { f64::MAX };
+    (!bars.is_empty()).then(|| Panel { title: row.job.title.to_owned(), unit, bars, cut })
 }
 
 fn receivers(results: &Results) -> Option<Growth> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     servers::{Kind, Program},
-    works::Job,
+    works::{JOBS, Job},
 };
 
 /// One run of one job against one peer.
@@ -136,6 +136,49 @@ impl Results {
             "works": rows,
         })
     }
+}
+
+impl Results {
+    /// Reads what [`Self::json`] gave; what it doesn't know is left out.
+    pub(crate) fn read(json: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let programs = json["peers"].as_array()?.iter();
+        let rows = json["works"].as_array()?.iter();
+        Some(Self {
+            machine: text(&json["machine"])?,
+            busy: text(&json["busy"]),
+            taken: text(&json["taken"])?,
+            runs: json["runs"].as_u64()? as usize,
+            programs: programs
+                .filter_map(|program| {
+                    Some(Program::named(kind(program["peer"].as_str()?)?, text(&program["version"])?))
+                })
+                .collect(),
+            absent: json["absent"].as_array()?.iter().filter_map(text).collect(),
+            rows: rows.filter_map(read_row).collect(),
+        })
+    }
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.name() == name)
+}
+
+fn read_row(json: &Value) -> Option<Row> {
+    let slug = json["work"].as_str()?;
+    let job = *JOBS.iter().find(|job| job.slug == slug)?;
+    let sample = |json: &Value| {
+        json.is_object().then(|| Sample {
+            cpu: json["cpu"].as_f64(),
+            rate: json["rate"].as_f64(),
+            p50: json["p50"].as_f64(),
+            p99: json["p99"].as_f64(),
+            memory: json["memory"].as_f64(),
+        })
+    };
+    let peers = json["runs"].as_object()?.iter();
+    let samples = peers.filter_map(|(name, runs)| Some((kind(name)?, runs.as_array()?.iter().map(sample).collect())));
+    Some(Row { job, samples: samples.collect() })
 }
 
 fn row_json(row: &Row) -> Value {

@@ -156,6 +156,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// One that was measured before, and can't be started.
+    pub(crate) fn named(kind: Kind, version: String) -> Self {
+        Self { kind, path: PathBuf::new(), first: Vec::new(), version }
+    }
+
     /// Looks for it: our own beside each other, the peers' in `tools` and on the
     /// path. `Err` says what is missing.
     pub(crate) fn find(kind: Kind, signalbox: &Path, floor: &Path, tools: &Path) -> Result<Self, String> {

@@ -43,6 +43,9 @@ pub(crate) struct Panel {
     pub(crate) title: String,
     pub(crate) unit: String,
     pub(crate) bars: Vec<Bar>,
+    /// What bars are cut at, with a gap, so that the short ones can be told
+    /// apart; at least one is shorter.
+    pub(crate) cut: f64,
 }
 
 /// Panels two abreast.
@@ -67,7 +70,11 @@ pub(crate) fn bars(title: &str, panels: &[Panel]) -> String {
 fn bar_panel(out: &mut String, left: f64, top: f64, panel: &Panel) {
     text(out, left, top + 18.0, "font-weight=\"bold\"", &panel.title);
     text(out, left, top + 35.0, "font-size=\"11\" fill=\"#59636e\"", &panel.unit);
-    let most = panel.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
+    let whole = panel.bars.iter().map(|bar| bar.value).filter(|&value| value <= panel.cut);
+    let longest = whole.fold(f64::MIN_POSITIVE, f64::max);
+    let cut = panel.bars.iter().any(|bar| bar.value > panel.cut);
+    // A cut bar is longer than all that aren't.
+    let most = if cut { longest * 1.15 } else { longest };
     let room = PANEL - 28.0 - NAMES - FIGURES;
     let scale = |value: f64| (value / most * room).min(room);
     for (place, bar) in panel.bars.iter().enumerate() {
@@ -82,6 +89,17 @@ fn bar_panel(out: &mut String, left: f64, top: f64, panel: &Panel) {
             bar.color
         );
         let (least, most) = bar.between;
+        if bar.value > panel.cut {
+            let gap = from + room - 16.0;
+            let _ = writeln!(
+                out,
+                "<path d=\"M{gap:.1} {0:.1}l6 -19M{1:.1} {0:.1}l6 -19\" stroke=\"#ffffff\" stroke-width=\"2.5\"/>",
+                y + 19.0,
+                gap + 6.0
+            );
+            text(out, from + room + 5.0, y + 14.0, "font-size=\"12\"", &format!("{}{}", figure(bar.value), bar.note));
+            continue;
+        }
         let _ = writeln!(
             out,
             "<path d=\"M{:.1} {y2:.1}H{:.1}\" stroke=\"#1f2328\" stroke-width=\"1.5\"/>",
@@ -128,16 +146,17 @@ fn line_panel(out: &mut String, left: f64, top: f64, height: f64, panel: &Growth
     let points = || panel.lines.iter().flat_map(|line| &line.points);
     let first = points().map(|point| point.0).fold(f64::MAX, f64::min);
     let last = points().map(|point| point.0).fold(first * 10.0, f64::max);
-    let most = points().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max);
+    let step = round_up(points().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max) / 4.0);
+    let most = step * 4.0;
     let (from, to) = (left + 44.0, left + PANEL - 110.0);
     let (low, high) = (top + height - 46.0, top + HEAD + 6.0);
     let x = |value: f64| from + (value / first).ln() / (last / first).ln() * (to - from);
     let y = |value: f64| low - value / most * (low - high);
 
     for quarter in 0..=4 {
-        let value = most * f64::from(quarter) / 4.0;
+        let value = step * f64::from(quarter);
         let _ = writeln!(out, "<path d=\"M{from:.1} {0:.1}H{to:.1}\" stroke=\"#d1d9e0\"/>", y(value));
-        text(out, from - 6.0, y(value) + 4.0, "text-anchor=\"end\" font-size=\"11\"", &figure(value));
+        text(out, from - 6.0, y(value) + 4.0, "text-anchor=\"end\" font-size=\"11\"", &round_figure(value));
     }
     let mut ticks: Vec<f64> = points().map(|point| point.0).collect();
     ticks.sort_by(f64::total_cmp);
@@ -145,20 +164,19 @@ fn line_panel(out: &mut String, left: f64, top: f64, height: f64, panel: &Growth
     for (place, &tick) in ticks.iter().enumerate() {
         // Two that stand close share no room for both of their numbers.
         if ticks.get(place + 1).is_none_or(|&next| x(next) - x(tick) > 34.0) {
-            let words = figure(tick).trim_end_matches(".00").trim_end_matches(".0").to_owned();
-            text(out, x(tick), low + 16.0, "text-anchor=\"middle\" font-size=\"11\"", &words);
+            text(out, x(tick), low + 16.0, "text-anchor=\"middle\" font-size=\"11\"", &round_figure(tick));
         }
     }
     text(out, (from + to) / 2.0, low + 34.0, "text-anchor=\"middle\" font-size=\"11\" fill=\"#59636e\"", &panel.across);
 
-    // Names stand where their lines end, and apart from each other.
+    // Names stand where their lines end, apart from each other and off the axis.
     let mut ends: Vec<_> =
         panel.lines.iter().filter_map(|line| line.points.last().map(|end| (y(end.1) + 4.0, line))).collect();
-    ends.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let mut lowest = f64::MIN;
+    ends.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let mut highest = low + 15.0;
     for (height, line) in ends {
-        lowest = height.max(lowest + 15.0);
-        text(out, to + 8.0, lowest, &format!("fill=\"{}\"", line.color), line.name);
+        highest = height.min(highest - 15.0);
+        text(out, to + 8.0, highest, &format!("fill=\"{}\"", line.color), line.name);
     }
     for line in &panel.lines {
         let path: Vec<_> = line.points.iter().map(|point| format!("{:.1} {:.1}", x(point.0), y(point.1))).collect();
@@ -178,4 +196,16 @@ fn line_panel(out: &mut String, left: f64, top: f64, height: f64, panel: &Growth
             );
         }
     }
+}
+
+/// The next of 1, 2, 2.5 and 5 times a power of ten.
+fn round_up(value: f64) -> f64 {
+    let power = 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 2.5, 5.0].map(|digit| digit * power).into_iter().find(|&round| round >= value).unwrap_or(10.0 * power)
+}
+
+/// A round number, without zeros that say nothing.
+fn round_figure(value: f64) -> String {
+    let words = figure(value);
+    if words.contains('.') { words.trim_end_matches('0').trim_end_matches('.').to_owned() } else { words }
 }

@@ -24,8 +24,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use signalbox::bench::wire::{Member, Peer, Seen};
 
-use results::{Metric, Row, Sample};
-use servers::Kind;
+use results::{Metric, Results, Row, Sample};
+use servers::{Kind, Program};
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
@@ -209,4 +209,22 @@ fn a_ratio_is_the_median_of_the_rounds() {
     assert_eq!(row.median(Kind::Signalbox, Metric::Cpu), Some(3.5));
     assert_eq!(row.ratio(Kind::Signalbox, Kind::Floor, Metric::Cpu), None);
     assert_eq!(row.median(Kind::Nats, Metric::P99), None);
+}
+
+#[test]
+fn results_are_read_as_they_were_written() {
+    let sample = Sample { cpu: Some(0.25), rate: Some(4e6), ..Sample::default() };
+    let row = Row { job: works::JOBS[0], samples: vec![(Kind::Floor, vec![Some(sample), None])] };
+    let results = Results {
+        machine: "one".into(),
+        busy: None,
+        taken: "today".into(),
+        runs: 2,
+        programs: vec![Program::named(Kind::Floor, "1".into())],
+        absent: vec!["NATS was not found".into()],
+        rows: vec![row],
+    };
+    let json = results.json();
+    assert_eq!(Results::read(&json).unwrap().json(), json);
+    assert!(Results::read(&serde_json::json!({})).is_none());
 }
