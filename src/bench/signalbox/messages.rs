@@ -132,7 +132,7 @@ pub(super) struct Send<'a> {
 }
 
 impl Send<'_> {
-    /// Writes a `JoinRequest` with it, as [`write`] does.
+    /// Writes a `JoinRequest` with it, as [`write()`] does.
     pub(super) fn write(self, stream: u32, out: &mut Vec<u8>) -> i64 {
         let signal = sized(self.data.len());
         let to = self.to.map(|id| sized(id.len()));
@@ -153,7 +153,7 @@ impl Send<'_> {
 }
 
 /// Writes a `SendFromServerRequest` to everyone, which ends the stream, as
-/// [`write`] does.
+/// [`write()`] does.
 pub(super) fn write_from_server(stream: u32, session: &str, data: &[u8], out: &mut Vec<u8>) -> i64 {
     let signal = sized(data.len());
     write(stream, super::frames::END_STREAM, sized(session.len()) + sized(signal), out, |out| {

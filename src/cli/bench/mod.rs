@@ -5,11 +5,12 @@ mod table;
 
 use std::{
     io::{self, IsTerminal as _},
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,6 +21,9 @@ use crate::bench::{self, Options, Pin, Progress, Report, Signalbox, Started, Sum
 pub(super) use self::args::BenchArgs;
 use self::args::Common;
 use super::{failure::Failure, output};
+
+/// How long each of a name's addresses may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let (work, options, common) = args.parts();
@@ -104,9 +108,12 @@ fn resolve(server: &str) -> io::Result<SocketAddr> {
     let unknown = |why: String| io::Error::new(io::ErrorKind::NotFound, format!("can't find {server}: {why}"));
     let uri: http::Uri = server.trim_end_matches('/').parse().map_err(|error| unknown(format!("{error}")))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let mut found =
-        (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
-    found.next().ok_or_else(|| unknown("it has no address".to_owned()))
+    let found = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    let found: Vec<_> = found.collect();
+    // A name may have several, of which the server listens on one.
+    let answers = |address: &&SocketAddr| found.len() == 1 || TcpStream::connect_timeout(address, PATIENCE).is_ok();
+    let address = found.iter().find(answers).or(found.first());
+    address.copied().ok_or_else(|| unknown("it has no address".to_owned()))
 }
 
 /// A bar for a run; nothing is seen of it where there is no terminal.

@@ -174,6 +174,9 @@ async fn a_running_server_takes_the_load_and_its_process_is_found() {
     assert!(run(client(&server, &join)).await.well().contains("on this machine"));
     let idle = ["bench", "idle", "--members", "20", "--settle", "0s", "--hold", "50ms"];
     assert!(run(client(&server, &idle)).await.well().contains("KB per member"));
+    // A name that has the other protocol's address too, where nobody listens.
+    let localhost = format!("localhost:{}", server.address().port());
+    run(client_at(&localhost, &join)).await.well();
     let pid = std::process::id().to_string();
     let named = run(client(&server, &[&join[..], &["--pid", &pid]].concat())).await.well();
     assert!(named.contains("us per join"), "{named}");
