@@ -80,6 +80,11 @@ impl Outgoing {
         Step::Data(data)
     }
 
+    /// Whether what there is to send may wait for something to go with.
+    pub(super) fn may_wait(&self) -> bool {
+        self.closing.is_none() && self.reading.has_few_outcomes_only()
+    }
+
     /// The client reads nothing now: keeps no more than it must.
     pub(super) fn settle(&mut self) {
         self.reading.settle();

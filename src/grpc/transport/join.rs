@@ -19,7 +19,7 @@ use crate::{
         join::{JOIN_TIMEOUT, Reader, Taken, first_frame, no_join, too_late},
         outgoing::{Outgoing, Step},
     },
-    hub::{Bits, Goodbye},
+    hub::{Bell, Bits, Goodbye},
     proto,
     session::Command,
 };
@@ -27,6 +27,8 @@ use crate::{
 /// How many commands of one stream are taken in one turn: those that receive
 /// what they bring about must get theirs before their outboxes are full.
 const COMMANDS_PER_TURN: usize = 256;
+
+use super::load;
 
 type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
 
@@ -57,6 +59,8 @@ pub(super) struct JoinStream {
     /// What comes after it: of a client that reads nothing, one thing more is
     /// taken than it has begun to be sent.
     ahead: Option<Step>,
+    /// Since when outcomes wait for something to go with.
+    waits_since: Option<Instant>,
     /// When the stream has something to do without being rung.
     due: Option<Instant>,
 }
@@ -84,6 +88,7 @@ impl JoinStream {
             ended: false,
             held: None,
             ahead: None,
+            waits_since: None,
             due: Some(until),
         }
     }
@@ -246,6 +251,22 @@ impl JoinStream {
         if let Some(reader) = &self.reader {
             reader.panicked();
         }
+    }
+
+    /// Whether what it has to send waits, because this thread is busy.
+    pub(super) fn waits(&mut self, bell: &Arc<Bell>, now: Instant) -> bool {
+        let may =
+            self.held.is_none() && self.ahead.is_none() && self.outgoing.may_wait() && load::is_busy(now.into_std());
+        match self.waits_since {
+            Some(since) if may && now < since + load::WAIT => return true,
+            None if may => {
+                self.waits_since = Some(now);
+                load::wait(Arc::clone(bell), self.bit());
+                return true;
+            }
+            _ => self.waits_since = None,
+        }
+        false
     }
 
     /// Gathers what may be sent, at most `limit` bytes of it.

@@ -10,6 +10,7 @@
 mod block;
 mod control;
 mod join;
+mod load;
 mod routed;
 mod send;
 mod stream;
@@ -45,6 +46,7 @@ use super::{
 };
 
 pub use control::Control;
+pub use load::{after_park, before_park};
 
 use join::JoinStream;
 use routed::Routed;

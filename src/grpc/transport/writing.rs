@@ -99,6 +99,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         let Some(stream) = self.http.get_mut(id) else { return false };
         match &mut stream.kind {
             Kind::Join(join) => {
+                if join.waits(&self.bell, now) {
+                    return false;
+                }
                 let fill = join.fill(limit, now, parts);
                 let due = join.due();
                 self.frame(id, parts);
