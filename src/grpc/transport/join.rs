@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::{
@@ -28,13 +27,13 @@ use crate::{
 /// what they bring about must get theirs before their outboxes are full.
 const COMMANDS_PER_TURN: usize = 256;
 
-use super::load;
+use super::{Credentials, load};
 
 type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
 
 enum Phase {
     /// No frame yet.
-    Opening { until: Instant, metadata: HeaderMap },
+    Opening { until: Instant, credentials: Credentials },
     /// The engine decides; what comes meanwhile waits.
     Joining(Joining),
     /// In.
@@ -72,13 +71,13 @@ pub(super) enum Fill {
     /// All there is.
     Dry,
     /// And the end.
-    End(Goodbye),
+    End(Box<Goodbye>),
 }
 
 impl JoinStream {
-    pub(super) fn new(outgoing: Outgoing, reader: Option<Reader>, metadata: HeaderMap, now: Instant) -> Self {
+    pub(super) fn new(outgoing: Outgoing, reader: Option<Reader>, credentials: Credentials, now: Instant) -> Self {
         let until = now + JOIN_TIMEOUT;
-        let phase = if reader.is_some() { Phase::Opening { until, metadata } } else { Phase::Deaf };
+        let phase = if reader.is_some() { Phase::Opening { until, credentials } } else { Phase::Deaf };
         Self {
             outgoing,
             reader,
@@ -187,7 +186,8 @@ impl JoinStream {
     }
 
     fn begin(&mut self, context: &mut Context<'_>, reader: Reader, join: proto::Join) {
-        let Phase::Opening { metadata, .. } = mem::replace(&mut self.phase, Phase::Deaf) else { return };
+        let Phase::Opening { credentials, .. } = mem::replace(&mut self.phase, Phase::Deaf) else { return };
+        let metadata = credentials.into_headers();
         self.phase = Phase::Joining(Box::pin(async move { reader.join(&metadata, join, |_| {}).await }));
         self.poll_join(context);
     }
