@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use signalbox::cli::{Cli, run};
 
+/// Chosen by figures: docs/PERFORMANCE.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::from_process();
     match cli.runtime() {
