@@ -34,7 +34,7 @@ use tokio::{
 use tonic::service::Routes;
 
 use crate::{
-    http2::{Connection, Event, Head, Settings, StreamId},
+    http2::{Connection, Event, Head, Settings, Spare, StreamId},
     hub::{Bell, Bits},
     session::Command,
 };
@@ -96,7 +96,7 @@ struct Scratch {
     read: Vec<u8>,
     parts: Vec<Bytes>,
     commands: Vec<Command>,
-    output: Vec<u8>,
+    output: Spare,
 }
 
 thread_local! {
