@@ -390,6 +390,12 @@ impl Outbox {
     pub fn bit(&self) -> Bits {
         self.bit
     }
+
+    /// Its lock, held.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        lock(&self.state)
+    }
 }
 
 #[cfg(test)]
