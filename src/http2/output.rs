@@ -77,6 +77,11 @@ impl Output {
         self.total
     }
 
+    /// All of it, where it lies in one piece.
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.shared.is_empty().then(|| &self.copied[self.written..])
+    }
+
     /// Fills `into` with what to write next; how many slices that are.
     pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         let mut rest = &self.copied[self.written..];
