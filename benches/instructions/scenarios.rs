@@ -50,11 +50,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         operations: BATCH,
     },
     // A signal from a socket to one socket, of 100 in the session.
-    Scenario { name: "addressed", prepare: addressed, warm_up: FILL, rounds: 200, operations: 1 },
+    Scenario { name: "addressed", prepare: addressed, warm_up: FILL, rounds: 1_000, operations: 1 },
     // `SendFromServer` from its headers to its trailers, one receiver.
-    Scenario { name: "unary-call", prepare: unary, warm_up: 100, rounds: 200, operations: 1 },
+    Scenario { name: "unary-call", prepare: unary, warm_up: 500, rounds: 2_000, operations: 1 },
     // `Join` from its headers to its trailers, nobody else in the session.
-    Scenario { name: "join-and-leave", prepare: join_and_leave, warm_up: 100, rounds: 200, operations: 1 },
+    Scenario { name: "join-and-leave", prepare: join_and_leave, warm_up: 200, rounds: 1_000, operations: 1 },
     // A transport that is woken for nothing.
     Scenario { name: "idle-wake", prepare: idle_wake, warm_up: 100, rounds: 1_000, operations: 1 },
     // A send, decided by a session.
