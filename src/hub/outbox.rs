@@ -7,7 +7,7 @@
 //! its end), under a lock. Each of its own things knows its place in the chain,
 //! so that the two come out in one order.
 //!
-//! The writing side never waits. The reading side is [`Reading`].
+//! The writing side never waits. The reading side is [`Reading`](super::Reading).
 
 use std::{
     collections::VecDeque,
