@@ -20,7 +20,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::server::ServeArgs;
+use crate::server::{ServeArgs, worker_runtime};
 
 use failure::Failure;
 
@@ -90,11 +90,10 @@ impl Cli {
     /// # Errors
     /// When the system refuses its resources.
     pub fn runtime(&self) -> io::Result<Runtime> {
-        let mut builder = match self.command {
-            None | Some(Command::Serve(_)) => Builder::new_current_thread(),
-            Some(_) => Builder::new_multi_thread(),
-        };
-        builder.enable_all().build()
+        match self.command {
+            None | Some(Command::Serve(_)) => worker_runtime(),
+            Some(_) => Builder::new_multi_thread().enable_all().build(),
+        }
     }
 }
 

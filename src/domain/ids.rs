@@ -1,6 +1,11 @@
 //! What things are called: sessions, connections, resume tokens, keys.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+};
 
 #[cfg(feature = "server")]
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -92,6 +97,28 @@ impl ConnectionId {
     pub fn parse(text: &str) -> Option<Self> {
         let id = Self(Uuid::try_parse(text).ok()?);
         (*id.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
+    }
+}
+
+/// A map by connection. Its keys are made by the server and random, so that
+/// they are hash enough by themselves: a client can look for what it likes, but
+/// can't choose what is there.
+pub type ConnectionMap<T> = HashMap<ConnectionId, T, BuildHasherDefault<IdHasher>>;
+
+/// Takes of an id what is random.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // The length goes in on some paths, too: it adds nothing.
+        for eight in bytes.chunks_exact(8) {
+            self.0 = self.0.rotate_left(29) ^ u64::from_le_bytes(eight.try_into().unwrap_or_default());
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod signal;
 
 pub use closing::{ClientAction, DisconnectReason, Ending};
 pub use event::{Audience, ConnectionInfo, Entry, Event};
-pub use ids::{ConnectionId, Epoch, IdempotencyKey, ResumeToken, SendId, Sequence, SessionId};
+pub use ids::{ConnectionId, ConnectionMap, Epoch, IdempotencyKey, ResumeToken, SendId, Sequence, SessionId};
 // Making and hashing tokens is a server's work.
 #[cfg(feature = "server")]
 pub use ids::{RESUME_TOKEN_BYTES, TokenHash};

@@ -18,7 +18,7 @@ use crate::{auth::Gate, domain::Limits, engine::Engine, hub::Hub, random::Random
 
 pub use sessions::session_service;
 pub use signaling::SignalingService;
-pub use transport::{Control, Transport, TransportSettings};
+pub use transport::{Control, Transport, TransportSettings, after_park, before_park};
 pub use wire::ENCODING;
 
 /// What the services work with. Cheap to clone.

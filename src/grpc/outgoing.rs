@@ -24,7 +24,7 @@ pub(super) enum Step {
     /// Nothing, until the outbox rings, or until then.
     Wait(Option<Instant>),
     /// Send the trailers: the last step.
-    Trailers(Goodbye),
+    Trailers(Box<Goodbye>),
 }
 
 /// One stream's side to its client.
@@ -52,7 +52,7 @@ impl Outgoing {
     pub(super) fn step(&mut self, now: Instant) -> Step {
         if let Some(goodbye) = self.closing.take() {
             self.close(goodbye.farewell.ending);
-            return Step::Trailers(*goodbye);
+            return Step::Trailers(goodbye);
         }
         let data = match self.reading.take() {
             Next::Frames(frames) => frames,
@@ -68,7 +68,7 @@ impl Outgoing {
             // own account.
             Next::End(goodbye) if goodbye.farewell.ending.reason().is_none() => {
                 self.close(goodbye.farewell.ending);
-                return Step::Trailers(goodbye);
+                return Step::Trailers(Box::new(goodbye));
             }
             Next::End(goodbye) => {
                 let told = wire::closing(&goodbye.farewell);
@@ -78,6 +78,11 @@ impl Outgoing {
         };
         self.sent_at = now;
         Step::Data(data)
+    }
+
+    /// Whether what there is to send may wait for something to go with.
+    pub(super) fn may_wait(&self) -> bool {
+        self.closing.is_none() && self.reading.has_few_outcomes_only()
     }
 
     /// The client reads nothing now: keeps no more than it must.

@@ -78,7 +78,7 @@ impl Output {
     }
 
     /// All of it, where it lies in one piece.
-    pub fn whole(&self) -> Option<&[u8]> {
+    pub fn only_slice(&self) -> Option<&[u8]> {
         self.shared.is_empty().then(|| &self.copied[self.written..])
     }
 

@@ -33,6 +33,9 @@ use super::{
 /// How long a queue may stay in memory when nothing waits in it.
 const QUEUE_KEPT: usize = 8;
 
+/// Outcomes of so many bytes are few: some dozens.
+const FEW_BYTES: usize = 1_024;
+
 /// The bounds of an outbox; 0 is no bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -337,6 +340,12 @@ impl Outbox {
     /// the chain: what precedes a block of it was put here before.
     pub(super) fn has_own(&self) -> bool {
         self.look.load(Ordering::Acquire)
+    }
+
+    /// As [`Reading::has_few_outcomes_only`](super::Reading::has_few_outcomes_only), but for the chain.
+    pub(super) fn has_few_outcomes_only(&self) -> bool {
+        let (events, bytes) = (self.own.0.load(Ordering::Relaxed), self.own.1.load(Ordering::Relaxed));
+        events == 0 && (1..=FEW_BYTES).contains(&bytes) && !self.is_ending()
     }
 
     /// What comes next of its own, when `passed` events of the chain have.

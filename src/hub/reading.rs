@@ -70,6 +70,15 @@ impl Reading {
         }
     }
 
+    /// Whether nothing waits but outcomes, and few of them: what may wait a
+    /// little longer for something to go with.
+    #[must_use]
+    pub fn has_few_outcomes_only(&self) -> bool {
+        self.following.as_ref().is_some_and(|following| following.at.next().is_none())
+            && self.fetched.is_empty()
+            && self.outbox.has_few_outcomes_only()
+    }
+
     fn fetch(&mut self) -> Next {
         loop {
             // Before the chain: every event up to it was appended before it was

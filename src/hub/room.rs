@@ -7,14 +7,13 @@
 
 use std::{
     borrow::Borrow,
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
 };
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    domain::{Audience, ConnectionId, Entry, Event, Sequence},
+    domain::{Audience, ConnectionId, ConnectionMap, Entry, Event, Sequence},
     engine::{OutletId, Room},
     session::{Effect, Farewell, Handle, SendResult, View},
     telemetry::SignalSource,
@@ -108,13 +107,13 @@ struct Place {
 pub(super) struct HubRoom {
     hub: Arc<Inner>,
     groups: Vec<Group>,
-    index: HashMap<ConnectionId, Place>,
+    index: ConnectionMap<Place>,
     latest: Sequence,
 }
 
 impl HubRoom {
     pub(super) fn new(hub: Arc<Inner>) -> Self {
-        Self { hub, groups: Vec::new(), index: HashMap::new(), latest: 0 }
+        Self { hub, groups: Vec::new(), index: ConnectionMap::default(), latest: 0 }
     }
 
     fn seat(&self, connection: ConnectionId) -> Option<(&Group, &Seat)> {

@@ -24,6 +24,7 @@ use crate::{
 };
 
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
+pub use workers::worker_runtime;
 
 use admin::Admin;
 use workers::Workers;

@@ -6,8 +6,10 @@
 
 use std::{io, thread};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::grpc::{after_park, before_park};
 
 /// The workers: the runtime that they were made in, and threads of their own.
 pub(super) struct Workers {
@@ -37,8 +39,17 @@ impl Workers {
     }
 }
 
+/// A runtime that serves connections well: of one thread, which knows when it
+/// has time to spare.
+///
+/// # Errors
+/// When the system refuses its resources.
+pub fn worker_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().on_thread_park(before_park).on_thread_unpark(after_park).build()
+}
+
 fn start(number: usize, stop: CancellationToken) -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = worker_runtime()?;
     let handle = runtime.handle().clone();
     // What still runs when it stops was cut before.
     thread::Builder::new().name(format!("signalbox-{number}")).spawn(move || runtime.block_on(stop.cancelled()))?;

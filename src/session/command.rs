@@ -145,7 +145,7 @@ impl Session {
         outcome: Result<Accepted, Refusal>,
     ) -> Result<Accepted, Refusal> {
         if let Some(member) = self.members.get_mut(&joined) {
-            member.ledger.decide(&SendResult { send_id, outcome: outcome.clone() });
+            member.ledger.decide(send_id, &outcome);
         }
         outcome
     }

@@ -2,17 +2,41 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::{Reason, Refusal, SendId};
+use crate::domain::{Reason, Refusal, SendId, Sequence};
 
 use super::effect::{Accepted, SendResult};
 
 /// How many outcomes are kept. Source: the contract, promise 3.
 pub const OUTCOMES_KEPT: usize = 1_024;
 
+/// What became of a send, in little memory: a busy connection keeps all of
+/// [`OUTCOMES_KEPT`], nearly all of them accepted with nobody left out.
+#[derive(Clone, Debug)]
+enum Kept {
+    At(Sequence),
+    Other(Box<Result<Accepted, Refusal>>),
+}
+
+impl Kept {
+    fn of(outcome: &Result<Accepted, Refusal>) -> Self {
+        match outcome {
+            Ok(Accepted { sequence, not_connected }) if not_connected.is_empty() => Self::At(*sequence),
+            other => Self::Other(Box::new(other.clone())),
+        }
+    }
+
+    fn outcome(&self) -> Result<Accepted, Refusal> {
+        match self {
+            Self::At(sequence) => Ok(Accepted { sequence: *sequence, not_connected: Vec::new() }),
+            Self::Other(outcome) => outcome.as_ref().clone(),
+        }
+    }
+}
+
 /// The decided sends of one connection, by strictly increasing id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    decided: VecDeque<SendResult>,
+    decided: VecDeque<(SendId, Kept)>,
     last: SendId,
 }
 
@@ -28,7 +52,7 @@ impl Ledger {
         if id == 0 || id > self.last {
             return None;
         }
-        let known = self.decided.binary_search_by_key(&id, |result| result.send_id);
+        let known = self.decided.binary_search_by_key(&id, |(id, _)| *id);
         Some(known.map_or_else(
             |_| {
                 Err(Refusal::new(
@@ -41,27 +65,28 @@ impl Ledger {
                 )
                 .field("send_id"))
             },
-            |at| self.decided[at].outcome.clone(),
+            |at| self.decided[at].1.outcome(),
         ))
     }
 
     /// Remembers a decision about a new id.
-    pub(super) fn decide(&mut self, result: &SendResult) {
-        if result.send_id == 0 {
+    pub(super) fn decide(&mut self, send_id: SendId, outcome: &Result<Accepted, Refusal>) {
+        if send_id == 0 {
             return;
         }
-        debug_assert!(result.send_id > self.last);
-        self.last = result.send_id;
+        debug_assert!(send_id > self.last);
+        self.last = send_id;
         if self.decided.len() == OUTCOMES_KEPT {
             self.decided.pop_front();
         }
-        self.decided.push_back(result.clone());
+        self.decided.push_back((send_id, Kept::of(outcome)));
     }
 
     /// The outcomes kept of ids above `known`, oldest first.
     pub(super) fn after(&self, known: SendId) -> Vec<SendResult> {
-        let from = self.decided.partition_point(|result| result.send_id <= known);
-        self.decided.range(from..).cloned().collect()
+        let from = self.decided.partition_point(|(id, _)| *id <= known);
+        let result = |(id, kept): &(SendId, Kept)| SendResult { send_id: *id, outcome: kept.outcome() };
+        self.decided.range(from..).map(result).collect()
     }
 }
 
@@ -77,7 +102,7 @@ mod tests {
     fn the_newest_1024_are_kept_and_older_ones_refused() {
         let mut ledger = Ledger::default();
         for id in 1..=1_025 {
-            ledger.decide(&accepted(id));
+            ledger.decide(id, &accepted(id).outcome);
         }
         assert_eq!(ledger.decided(2), Some(accepted(2).outcome));
         let refusal = ledger.decided(1).unwrap().unwrap_err();
@@ -89,8 +114,8 @@ mod tests {
     #[test]
     fn a_skipped_id_is_refused_and_zero_is_never_remembered() {
         let mut ledger = Ledger::default();
-        ledger.decide(&accepted(5));
-        ledger.decide(&SendResult { send_id: 0, ..accepted(7) });
+        ledger.decide(5, &accepted(5).outcome);
+        ledger.decide(0, &accepted(7).outcome);
         assert!(ledger.decided(3).unwrap().is_err());
         assert_eq!(ledger.decided(0), None);
         assert_eq!(ledger.last(), 5);
@@ -100,7 +125,7 @@ mod tests {
     fn after_tells_what_the_client_lacks() {
         let mut ledger = Ledger::default();
         for id in [2, 4, 8] {
-            ledger.decide(&accepted(id));
+            ledger.decide(id, &accepted(id).outcome);
         }
         let after = |known| ledger.after(known).iter().map(|result| result.send_id).collect::<Vec<_>>();
         assert_eq!(after(0), [2, 4, 8]);

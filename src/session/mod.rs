@@ -16,14 +16,14 @@ mod member;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use crate::{
     clock::Now,
-    domain::{ConnectionId, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Sequence},
+    domain::{ConnectionMap, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Sequence},
 };
 
 pub use command::{Command, ServerSend};
@@ -50,7 +50,7 @@ pub struct Session {
     generation: Generation,
     /// By the sequence of their joining, which is the order of listings.
     members: BTreeMap<Sequence, Member>,
-    index: HashMap<ConnectionId, Sequence>,
+    index: ConnectionMap<Sequence>,
     /// How many members filter by type: while none does, counting the
     /// recipients of a broadcast needs no walk.
     filtering: usize,
@@ -71,7 +71,7 @@ impl Session {
             sequence: 0,
             generation: 0,
             members: BTreeMap::new(),
-            index: HashMap::new(),
+            index: ConnectionMap::default(),
             filtering: 0,
             deadlines: BTreeSet::new(),
             log: Log::default(),

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
         join::{JOIN_TIMEOUT, Reader, Taken, first_frame, no_join, too_late},
         outgoing::{Outgoing, Step},
     },
-    hub::{Bits, Goodbye},
+    hub::{Bell, Bits, Goodbye},
     proto,
     session::Command,
 };
@@ -28,11 +27,13 @@ use crate::{
 /// what they bring about must get theirs before their outboxes are full.
 const COMMANDS_PER_TURN: usize = 256;
 
+use super::{Credentials, load};
+
 type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
 
 enum Phase {
     /// No frame yet.
-    Opening { until: Instant, metadata: HeaderMap },
+    Opening { until: Instant, credentials: Credentials },
     /// The engine decides; what comes meanwhile waits.
     Joining(Joining),
     /// In.
@@ -57,6 +58,8 @@ pub(super) struct JoinStream {
     /// What comes after it: of a client that reads nothing, one thing more is
     /// taken than it has begun to be sent.
     ahead: Option<Step>,
+    /// Since when outcomes wait for something to go with.
+    waits_since: Option<Instant>,
     /// When the stream has something to do without being rung.
     due: Option<Instant>,
 }
@@ -68,13 +71,13 @@ pub(super) enum Fill {
     /// All there is.
     Dry,
     /// And the end.
-    End(Goodbye),
+    End(Box<Goodbye>),
 }
 
 impl JoinStream {
-    pub(super) fn new(outgoing: Outgoing, reader: Option<Reader>, metadata: HeaderMap, now: Instant) -> Self {
+    pub(super) fn new(outgoing: Outgoing, reader: Option<Reader>, credentials: Credentials, now: Instant) -> Self {
         let until = now + JOIN_TIMEOUT;
-        let phase = if reader.is_some() { Phase::Opening { until, metadata } } else { Phase::Deaf };
+        let phase = if reader.is_some() { Phase::Opening { until, credentials } } else { Phase::Deaf };
         Self {
             outgoing,
             reader,
@@ -84,6 +87,7 @@ impl JoinStream {
             ended: false,
             held: None,
             ahead: None,
+            waits_since: None,
             due: Some(until),
         }
     }
@@ -182,7 +186,8 @@ impl JoinStream {
     }
 
     fn begin(&mut self, context: &mut Context<'_>, reader: Reader, join: proto::Join) {
-        let Phase::Opening { metadata, .. } = mem::replace(&mut self.phase, Phase::Deaf) else { return };
+        let Phase::Opening { credentials, .. } = mem::replace(&mut self.phase, Phase::Deaf) else { return };
+        let metadata = credentials.into_headers();
         self.phase = Phase::Joining(Box::pin(async move { reader.join(&metadata, join, |_| {}).await }));
         self.poll_join(context);
     }
@@ -246,6 +251,22 @@ impl JoinStream {
         if let Some(reader) = &self.reader {
             reader.panicked();
         }
+    }
+
+    /// Whether what it has to send waits, because this thread is busy.
+    pub(super) fn waits(&mut self, bell: &Arc<Bell>, now: Instant) -> bool {
+        let may =
+            self.held.is_none() && self.ahead.is_none() && self.outgoing.may_wait() && load::is_busy(now.into_std());
+        match self.waits_since {
+            Some(since) if may && now < since + load::WAIT => return true,
+            None if may => {
+                self.waits_since = Some(now);
+                load::wait(Arc::clone(bell), self.bit());
+                return true;
+            }
+            _ => self.waits_since = None,
+        }
+        false
     }
 
     /// Gathers what may be sent, at most `limit` bytes of it.

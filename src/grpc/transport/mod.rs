@@ -10,6 +10,7 @@
 mod block;
 mod control;
 mod join;
+mod load;
 mod routed;
 mod send;
 mod stream;
@@ -45,6 +46,7 @@ use super::{
 };
 
 pub use control::Control;
+pub use load::{after_park, before_park};
 
 use join::JoinStream;
 use routed::Routed;
@@ -145,6 +147,10 @@ pub struct Transport<I> {
     /// The earliest that a stream has something to do without being rung.
     due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+    /// When the timer fires. Looked at in every turn, the timer isn't.
+    timer_at: Instant,
+    /// The timer knows whom to wake.
+    is_timed: bool,
 }
 
 /// The connection is over.
@@ -184,6 +190,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             pinged_at: None,
             due: None,
             timer: Box::pin(tokio::time::sleep_until(now + PREFACE_TIMEOUT)),
+            timer_at: now + PREFACE_TIMEOUT,
+            is_timed: false,
         }
     }
 
@@ -193,7 +201,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             let rung = self.bell.take();
             let now = Instant::now();
             self.obey()?;
-            if now >= self.timer.deadline() {
+            if now >= self.timer_at {
                 self.on_time(now)?;
             }
             self.work = 0;
@@ -214,7 +222,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 context.waker().wake_by_ref();
                 return Ok(Poll::Pending);
             }
-            if self.sleep(context).is_ready() {
+            if self.sleep(context, now).is_ready() {
                 continue;
             }
             if self.bell.rest(context) {
@@ -359,7 +367,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 let services = &self.settings.services;
                 let peer = self.peer.map(|peer| peer.0);
                 let (outgoing, reader) = open(services, peer, Arc::clone(&self.bell), bit);
-                let stream = JoinStream::new(outgoing, reader, credentials(head), Instant::now());
+                let stream = JoinStream::new(outgoing, reader, Credentials::of(head), Instant::now());
                 self.is_due(stream.due());
                 // At once, before a frame is read: a client that waits for
                 // headers before it sends must not deadlock.
@@ -367,7 +375,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Kind::Join(Box::new(stream))
             }
             SEND_FROM_SERVER if is_ours => {
-                Kind::Send(SendCall::new(Arc::clone(&self.settings.services), credentials(head)))
+                Kind::Send(SendCall::new(Arc::clone(&self.settings.services), Credentials::of(head)))
             }
             _ => match Routed::new(&self.settings.routes, head, end, self.peer, &self.bell, bit) {
                 Ok(routed) => Kind::Routed(routed),
@@ -472,9 +480,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         if bits == 0 {
             return;
         }
+        let bits = if self.http.streams() == 1 { Bell::ALL } else { bits };
         let dirty = &mut self.dirty;
         self.http.for_each_mut(|id, stream| {
-            if stream.bit().is_none_or(|bit| bit & bits != 0) && !std::mem::replace(&mut stream.is_dirty, true) {
+            if (bits == Bell::ALL || stream.bit().is_none_or(|bit| bit & bits != 0))
+                && !std::mem::replace(&mut stream.is_dirty, true)
+            {
                 dirty.push_back(id);
             }
         });
@@ -525,7 +536,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     }
 
     /// Sets the timer. Ready when something is due already.
-    fn sleep(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn sleep(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         let preface = (self.heard_bytes < PREFACE_BYTES).then(|| self.opened_at + PREFACE_TIMEOUT);
         let linger = match self.phase {
             Phase::Lingering(until) => Some(until),
@@ -537,22 +548,31 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             return Poll::Pending;
         };
         // Fires early rather than being set anew at every read.
-        if next < self.timer.deadline() || self.timer.is_elapsed() {
+        if next < self.timer_at || self.timer_at <= now {
             self.timer.as_mut().reset(next);
+            self.timer_at = next;
+        } else if self.is_timed {
+            return Poll::Pending;
         }
+        self.is_timed = true;
         self.timer.as_mut().poll(context)
     }
 }
 
-/// The part of a request's headers that decides who may do what.
-fn credentials(head: &Head) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if let Some(value) = head.get("authorization")
-        && let Ok(value) = http::HeaderValue::from_bytes(value)
-    {
-        headers.insert(http::header::AUTHORIZATION, value);
+/// The part of a request's headers that decides who may do what; in little
+/// room, because most have none.
+#[derive(Default)]
+struct Credentials(Option<Box<HeaderMap>>);
+
+impl Credentials {
+    fn of(head: &Head) -> Self {
+        let value = head.get("authorization").and_then(|value| http::HeaderValue::from_bytes(value).ok());
+        Self(value.map(|value| Box::new(HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]))))
     }
-    headers
+
+    fn into_headers(self) -> HeaderMap {
+        self.0.map_or_else(HeaderMap::new, |headers| *headers)
+    }
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Future for Transport<I> {

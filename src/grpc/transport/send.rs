@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use prost::Message as _;
 
 use crate::{
@@ -18,10 +17,12 @@ use crate::{
     proto::{SendFromServerRequest, SendFromServerResponse},
 };
 
+use super::Credentials;
+
 type Calling = BoxFuture<'static, Result<SendFromServerResponse, Refusal>>;
 
 enum Phase {
-    Receiving(HeaderMap, Vec<u8>),
+    Receiving(Credentials, Vec<u8>),
     Calling(Calling),
     /// The answer is made, and goes as far as the window lets it.
     Answering(Bytes),
@@ -40,13 +41,13 @@ pub(super) enum Answer {
 }
 
 impl SendCall {
-    pub(super) fn new(services: Arc<Services>, metadata: HeaderMap) -> Self {
-        Self { services, phase: Phase::Receiving(metadata, Vec::new()) }
+    pub(super) fn new(services: Arc<Services>, credentials: Credentials) -> Self {
+        Self { services, phase: Phase::Receiving(credentials, Vec::new()) }
     }
 
     /// Takes in what came. The answer, when there is one already.
     pub(super) fn receive(&mut self, context: &mut Context<'_>, data: &[u8], end: bool) -> Poll<Answer> {
-        let Phase::Receiving(metadata, body) = &mut self.phase else { return Poll::Pending };
+        let Phase::Receiving(credentials, body) = &mut self.phase else { return Poll::Pending };
         if !end || !body.is_empty() {
             body.extend_from_slice(data);
         }
@@ -64,7 +65,7 @@ impl SendCall {
         match request {
             Err(refusal) => Poll::Ready(Answer::Refused(refusal)),
             Ok(request) => {
-                let call = measured_send(Arc::clone(&self.services), mem::take(metadata), request);
+                let call = measured_send(Arc::clone(&self.services), mem::take(credentials).into_headers(), request);
                 self.phase = Phase::Calling(Box::pin(call));
                 self.poll(context)
             }

@@ -64,13 +64,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         let output = self.http.output();
         while !output.is_empty() {
             let io = Pin::new(&mut self.io);
-            // Making the slices ready is a tenth of what a small frame costs.
-            let written = if let Some(whole) = output.whole() {
-                ready!(io.poll_write(context, whole))
-            } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = output.slices(&mut slices);
-                ready!(io.poll_write_vectored(context, &slices[..count]))
+            let written = match output.only_slice() {
+                Some(one) => ready!(io.poll_write(context, one)),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let count = output.slices(&mut slices);
+                    ready!(io.poll_write_vectored(context, &slices[..count]))
+                }
             }?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -101,6 +101,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         let Some(stream) = self.http.get_mut(id) else { return false };
         match &mut stream.kind {
             Kind::Join(join) => {
+                if join.waits(&self.bell, now) {
+                    return false;
+                }
                 let fill = join.fill(limit, now, parts);
                 let due = join.due();
                 self.frame(id, parts);

@@ -67,7 +67,7 @@ proptest! {
                 _ => {
                     let seen = first(&output, slices);
                     prop_assert_eq!(&model[..seen.len()], &seen[..]);
-                    prop_assert!(output.whole().is_none_or(|whole| whole == model));
+                    prop_assert!(output.only_slice().is_none_or(|whole| whole == model));
                     prop_assert!(!seen.is_empty() || model.is_empty());
                     let taken = size.min(model.len());
                     output.advance(taken);

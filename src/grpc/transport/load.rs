@@ -1,0 +1,124 @@
+//! How busy this thread is, and the outcomes that wait because it is.
+//!
+//! An outcome written alone costs a system call as dear as that of a signal. A
+//! busy thread lets outcomes wait for the next thing that goes to the same
+//! client, and sends both in one write. A thread with time to spare sends them
+//! at once: then nobody waits.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::hub::{Bell, Bits};
+
+/// How long an outcome may wait. Less than the 40 ms for which TCP lets an
+/// acknowledgement wait, which hopes for the same.
+pub(super) const WAIT: Duration = Duration::from_millis(20);
+
+/// How long the thread's time is looked at.
+const WINDOW: Duration = Duration::from_millis(5);
+
+/// The share of its time that a busy thread has no more than to spare.
+const SPARE: f32 = 0.3;
+
+#[derive(Default)]
+struct Load {
+    /// Since when the time is looked at, and how much of it was spare.
+    window: Option<(Instant, Duration)>,
+    parked_at: Option<Instant>,
+    is_busy: bool,
+    waiting: VecDeque<Waiting>,
+    /// A task looks after them.
+    is_swept: bool,
+}
+
+struct Waiting {
+    until: Instant,
+    bell: Arc<Bell>,
+    bit: Bits,
+}
+
+thread_local! {
+    static LOAD: RefCell<Load> = RefCell::default();
+}
+
+impl Load {
+    /// Judges the time since it was last judged, when that is long enough.
+    fn look(&mut self, now: Instant) {
+        let Some((begin, spare)) = self.window else { return };
+        let whole = now.saturating_duration_since(begin);
+        if whole >= WINDOW {
+            self.is_busy = spare.as_secs_f32() < SPARE * whole.as_secs_f32();
+            self.window = Some((now, Duration::ZERO));
+        }
+    }
+
+    fn ring(&mut self, which: impl Fn(&Waiting) -> bool) {
+        while self.waiting.front().is_some_and(&which) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                waiting.bell.ring(waiting.bit);
+            }
+        }
+    }
+}
+
+/// A thread that serves transports has nothing to do: to be called by its
+/// runtime before it parks. Without these calls it never counts as busy.
+pub fn before_park() {
+    LOAD.with_borrow_mut(|load| {
+        load.parked_at = Some(Instant::now());
+        if !load.is_busy {
+            load.ring(|_| true);
+        }
+    });
+}
+
+/// It goes on: to be called by its runtime after it parked.
+pub fn after_park() {
+    LOAD.with_borrow_mut(|load| {
+        let now = Instant::now();
+        let parked = load.parked_at.take().map_or(Duration::ZERO, |at| now - at);
+        load.window.get_or_insert((now, Duration::ZERO)).1 += parked;
+        load.look(now);
+    });
+}
+
+/// Whether this thread has little time to spare.
+pub(super) fn is_busy(now: Instant) -> bool {
+    LOAD.with_borrow_mut(|load| {
+        // A thread without a pause never parks.
+        load.look(now);
+        load.is_busy
+    })
+}
+
+/// Rings once outcomes have waited long enough, or the thread has time to
+/// spare.
+pub(super) fn wait(bell: Arc<Bell>, bit: Bits) {
+    let is_swept = LOAD.with_borrow_mut(|load| {
+        load.waiting.push_back(Waiting { until: Instant::now() + WAIT, bell, bit });
+        std::mem::replace(&mut load.is_swept, true)
+    });
+    if !is_swept {
+        tokio::spawn(sweep());
+    }
+}
+
+/// Rings for those that have waited long enough, until there are none.
+async fn sweep() {
+    loop {
+        let next = LOAD.with_borrow_mut(|load| {
+            let now = Instant::now();
+            load.ring(|waiting| waiting.until <= now);
+            load.is_swept = !load.waiting.is_empty();
+            load.waiting.front().map(|waiting| waiting.until)
+        });
+        match next {
+            Some(next) => tokio::time::sleep_until(next.into()).await,
+            None => return,
+        }
+    }
+}
