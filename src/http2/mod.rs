@@ -30,7 +30,7 @@ mod tests;
 pub use connection::Connection;
 pub use error::{Error, ErrorCode};
 pub use head::Head;
-pub use output::Output;
+pub use output::{Output, Spare};
 
 /// A stream's number on its connection.
 pub type StreamId = u32;

@@ -21,6 +21,13 @@ struct Shared {
     bytes: Bytes,
 }
 
+/// Buffers that nothing waits in, to be used by one output after the other.
+#[derive(Debug, Default)]
+pub struct Spare {
+    copied: Vec<u8>,
+    shared: VecDeque<Shared>,
+}
+
 /// Bytes in order, copied or shared.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -33,7 +40,7 @@ pub struct Output {
     len: usize,
     /// All that was ever written.
     total: u64,
-    /// The buffer was lent by the caller, who asks for it back.
+    /// The buffers were lent by the caller, who asks for them back.
     lent: bool,
 }
 
@@ -148,23 +155,21 @@ impl Output {
         }
     }
 
-    /// Lends a buffer, which is then kept when nothing waits, until
-    /// [`take_spare`](Self::take_spare). Dropped where there is one already.
-    pub fn give_spare(&mut self, mut buffer: Vec<u8>) {
+    /// Lends buffers, which are then kept when nothing waits, until
+    /// [`take_spare`](Self::take_spare). Dropped where there are some already.
+    pub fn give_spare(&mut self, spare: Spare) {
         if self.copied.capacity() == 0 {
-            buffer.clear();
-            self.copied = buffer;
+            (self.copied, self.shared) = (spare.copied, spare.shared);
             self.lent = true;
         }
     }
 
-    /// The lent buffer back, once nothing waits.
-    pub fn take_spare(&mut self) -> Option<Vec<u8>> {
+    /// The lent buffers back, once nothing waits.
+    pub fn take_spare(&mut self) -> Option<Spare> {
         if !self.lent || self.len > 0 {
             return None;
         }
         self.lent = false;
-        self.shared = VecDeque::new();
-        Some(std::mem::take(&mut self.copied))
+        Some(Spare { copied: std::mem::take(&mut self.copied), shared: std::mem::take(&mut self.shared) })
     }
 }

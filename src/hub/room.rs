@@ -320,22 +320,29 @@ impl Room for HubRoom {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicUsize, time::SystemTime};
+    use std::{
+        cell::Cell,
+        sync::mpsc,
+        thread,
+        time::{Duration, SystemTime},
+    };
 
     use bytes::Bytes;
 
     use super::*;
     use crate::{
         domain::{ConnectionId, Limits, SessionId, Signal},
-        engine::Node as _,
+        engine::{Node as _, lock},
         hub::{Capacity, Encoding, Hub, Next, Outlet, Reading},
         telemetry::Registry,
     };
 
-    static ENCODED: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static ENCODED: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn counted(entry: &Entry, into: &mut BytesMut) {
-        ENCODED.fetch_add(1, Ordering::SeqCst);
+        ENCODED.with(|count| count.set(count.get() + 1));
         into.extend_from_slice(format!("event {}", entry.sequence).as_bytes());
     }
 
@@ -354,17 +361,54 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_broadcast_is_encoded_once_and_shared_by_its_receivers() {
+    fn hub() -> (Hub, Box<dyn Room>) {
         let encoding = Encoding { entry: |_| Bytes::new(), append_entry: counted, append_outcome: |_, _| {} };
         let hub = Hub::new(&Limits::default(), Capacity::default(), encoding, Arc::new(Registry::new().metrics()));
-        let mut room = hub.open_room(&SessionId::parse("s", &Limits::default(), "session_id").expect("an id"));
-        let outlets: Vec<_> = (0..100).map(|name| join(&hub, &mut *room, name)).collect();
+        let room = hub.open_room(&SessionId::parse("s", &Limits::default(), "session_id").expect("an id"));
+        (hub, room)
+    }
+
+    fn broadcast() -> Entry {
         let signal = Signal::parse(String::new(), "hello".into()).expect("a signal");
         let event = Event::Signal { from: None, audience: Audience::Everyone, signal };
-        room.deliver(&Entry { sequence: 1, at: SystemTime::UNIX_EPOCH, event }, &mut Vec::new());
+        Entry { sequence: 1, at: SystemTime::UNIX_EPOCH, event }
+    }
+
+    #[test]
+    fn a_broadcast_is_encoded_once_and_shared_by_its_receivers() {
+        let (hub, mut room) = hub();
+        let outlets: Vec<_> = (0..100).map(|name| join(&hub, &mut *room, name)).collect();
+        let before = ENCODED.with(Cell::get);
+        room.deliver(&broadcast(), &mut Vec::new());
         let frames: Vec<_> = outlets.iter().map(next).collect();
-        assert_eq!(ENCODED.load(Ordering::SeqCst), 1);
+        assert_eq!(ENCODED.with(Cell::get) - before, 1);
         assert!(frames.iter().all(|frame| *frame == "event 1" && frame.as_ptr() == frames[0].as_ptr()));
+    }
+
+    /// One lock a fan-out: the session's, which the caller holds.
+    #[test]
+    fn a_broadcast_waits_for_no_lock_of_the_hubs() {
+        let (hub, mut room) = hub();
+        let outlets: Vec<_> = (0..100).map(|name| join(&hub, &mut *room, name)).collect();
+        // They have read all there was, and sleep: the fan-out wakes them.
+        let mut readings: Vec<_> = outlets.iter().map(|outlet| Reading::new(Arc::clone(outlet.outbox()))).collect();
+        assert!(readings.iter_mut().all(|reading| reading.take() == Next::Idle(0)));
+        thread::scope(|scope| {
+            let registry = lock(&hub.0.registry);
+            let outboxes: Vec<_> = outlets.iter().map(|outlet| outlet.outbox().hold()).collect();
+            let (done, is_done) = mpsc::channel();
+            let readings = &mut readings;
+            scope.spawn(move || {
+                room.deliver(&broadcast(), &mut Vec::new());
+                // Nor does taking it wait.
+                for reading in readings {
+                    assert_eq!(reading.take(), Next::Frames(Bytes::from_static(b"event 1")));
+                    assert_eq!(reading.take(), Next::Idle(1));
+                }
+                done.send(())
+            });
+            is_done.recv_timeout(Duration::from_secs(10)).expect("a fan-out that waits for nobody");
+            drop((registry, outboxes));
+        });
     }
 }

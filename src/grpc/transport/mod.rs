@@ -35,7 +35,7 @@ use tokio::{
 use tonic::service::Routes;
 
 use crate::{
-    http2::{Connection, Event, Head, Settings, StreamId},
+    http2::{Connection, Event, Head, Settings, Spare, StreamId},
     hub::{Bell, Bits},
     session::Command,
 };
@@ -98,7 +98,7 @@ struct Scratch {
     read: Vec<u8>,
     parts: Vec<Bytes>,
     commands: Vec<Command>,
-    output: Vec<u8>,
+    output: Spare,
 }
 
 thread_local! {

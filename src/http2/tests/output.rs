@@ -3,12 +3,19 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::Output;
+use super::super::{Output, Spare};
 
 fn first(output: &Output, slices: usize) -> Vec<u8> {
     let mut into = vec![IoSlice::new(&[]); slices];
     let filled = output.slices(&mut into);
     into[..filled].iter().flat_map(|slice| slice.iter().copied()).collect()
+}
+
+/// Where what comes first lies.
+fn first_slice(output: &Output) -> *const u8 {
+    let mut into = [IoSlice::new(&[])];
+    output.slices(&mut into);
+    into[0].as_ptr()
 }
 
 #[test]
@@ -23,21 +30,27 @@ fn large_shared_bytes_are_not_copied() {
 }
 
 #[test]
-fn a_lent_buffer_comes_back() {
+fn lent_buffers_come_back() {
+    let shared = Bytes::from(vec![7; 4_096]);
     let mut output = Output::default();
-    assert_eq!(output.take_spare(), None);
-    output.give_spare(Vec::with_capacity(1_000));
+    assert!(output.take_spare().is_none());
+    output.give_spare(Spare::default());
     output.copy(b"x");
-    assert_eq!(output.take_spare(), None, "it is in use");
-    output.advance(1);
-    output.copy(b"y");
-    output.advance(1);
+    let lent = first_slice(&output);
+    output.share(shared.clone());
+    assert!(output.take_spare().is_none(), "they are in use");
+    output.advance(output.len());
     let spare = output.take_spare().unwrap();
-    assert!(spare.is_empty() && spare.capacity() >= 1_000);
+    let mut other = Output::default();
+    other.give_spare(spare);
+    other.copy(b"y");
+    assert_eq!(first_slice(&other), lent);
+    other.advance(1);
+    assert!(other.take_spare().is_some());
     output.copy(b"z");
-    output.give_spare(Vec::with_capacity(1));
+    output.give_spare(Spare::default());
     output.advance(1);
-    assert_eq!(output.take_spare(), None, "it had one of its own");
+    assert!(output.take_spare().is_none(), "it had some of its own");
 }
 
 proptest! {
@@ -54,6 +67,7 @@ proptest! {
                 _ => {
                     let seen = first(&output, slices);
                     prop_assert_eq!(&model[..seen.len()], &seen[..]);
+                    prop_assert!(output.only_slice().is_none_or(|whole| whole == model));
                     prop_assert!(!seen.is_empty() || model.is_empty());
                     let taken = size.min(model.len());
                     output.advance(taken);
