@@ -95,8 +95,28 @@ impl ConnectionId {
     /// Anything else can't be a connection's name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let id = Self(Uuid::try_parse(text).ok()?);
-        (*id.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
+        let text: &[u8; Self::TEXT_BYTES] = text.as_bytes().try_into().ok()?;
+        let mut bytes = [0; 16];
+        let mut at = 0;
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                if text[at] != b'-' {
+                    return None;
+                }
+                at += 1;
+            }
+            *byte = nibble(text[at])? << 4 | nibble(text[at + 1])?;
+            at += 2;
+        }
+        Some(Self(Uuid::from_bytes(bytes)))
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
     }
 }
 

@@ -150,6 +150,9 @@ impl std::fmt::Display for Named {
 /// server keep.
 const MAX_NAMED_BYTES: usize = 128;
 
+/// Among so few, looking at all is the quickest way to find one named twice.
+const FEW: usize = 8;
+
 /// Whom a signal is for: at least one recipient, each named once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipients(Vec<Named>);
@@ -179,6 +182,14 @@ impl Recipients {
             ));
         }
         let mut named: Vec<Named> = Vec::with_capacity(ids.len());
+        if ids.len() <= FEW {
+            for id in ids.into_iter().map(Named::read) {
+                if !named.contains(&id) {
+                    named.push(id);
+                }
+            }
+            return Ok(Self(named));
+        }
         let mut seen = std::collections::HashSet::with_capacity(ids.len());
         for id in ids {
             if seen.insert(id.clone()) {

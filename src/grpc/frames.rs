@@ -10,7 +10,10 @@ use crate::{
     proto::{JoinRequest, join_request::Frame},
 };
 
-use super::{status::bad_message, wire::PREFIX_BYTES};
+use super::{
+    status::bad_message,
+    wire::{PREFIX_BYTES, read_send},
+};
 
 /// Why there is no next frame.
 #[derive(Debug)]
@@ -144,6 +147,9 @@ impl<B: Body<Data = Bytes> + Unpin> Frames<B> {
 }
 
 fn decode(message: &[u8]) -> Result<Frame, Refusal> {
+    if let Some(send) = read_send(message) {
+        return Ok(Frame::Send(send));
+    }
     let request = JoinRequest::decode(message)
         .map_err(|error| invalid(format!("the frame is no JoinRequest in protobuf: {error}")))?;
     request.frame.ok_or_else(|| {

@@ -3,6 +3,8 @@
 
 mod hot;
 
+pub(super) use hot::read_send;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};

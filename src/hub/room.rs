@@ -196,7 +196,7 @@ impl HubRoom {
             let before = entries[..answer.after].iter().filter(|entry| group.admits(&(*entry).borrow().event)).count();
             let carried = group.chain.carried();
             (self.hub.encoding.append_outcome)(answer.result, &mut bytes);
-            let frame = bytes.split().freeze();
+            let frame = if answers.len() == 1 { std::mem::take(&mut bytes) } else { bytes.split() }.freeze();
             if !seat.outbox.push_outcomes(frame, 1, carried, carried.events + before as u64) {
                 overflowed.push(answer.handle);
             }
@@ -219,15 +219,18 @@ impl HubRoom {
             return;
         }
         let cause = Cause::of(&entry.event);
-        let mut frame: Option<Bytes> = None;
+        let mut receivers = ids
+            .iter()
+            .filter_map(|id| self.seat(*id))
+            .filter(|(group, seat)| group.admits(&entry.event) && !seat.is_spared(cause))
+            .peekable();
+        let mut frame = if receivers.peek().is_some() { (self.hub.encoding.entry)(entry) } else { Bytes::new() };
         let mut deliveries = 0;
-        for (group, seat) in ids.iter().filter_map(|id| self.seat(*id)) {
-            if !group.admits(&entry.event) || seat.is_spared(cause) {
-                continue;
-            }
-            let frame = frame.get_or_insert_with(|| (self.hub.encoding.entry)(entry));
+        while let Some((group, seat)) = receivers.next() {
+            // The last one's is not shared: a signal is mostly for one.
+            let its = if receivers.peek().is_some() { frame.clone() } else { std::mem::take(&mut frame) };
             deliveries += 1;
-            if !seat.outbox.push(frame.clone(), group.chain.carried()) {
+            if !seat.outbox.push(its, group.chain.carried()) {
                 overflowed.push(seat.handle);
             }
         }

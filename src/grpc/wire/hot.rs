@@ -4,15 +4,21 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::{BufMut as _, BytesMut};
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use bytes::BytesMut;
+use prost::encoding::encoded_len_varint;
 
-use crate::domain::{ConnectionId, Entry, SendId, Sequence, Signal};
+use crate::{
+    domain::{ConnectionId, Entry, SendId, Sequence, Signal},
+    proto,
+};
 
-use super::prefix;
+use super::PREFIX_BYTES;
 
 /// Every field's number is below 16: its key is one byte.
 const KEY: usize = 1;
+/// The wire types that are used here.
+const VARINT: u8 = 0;
+const LONG: u8 = 2;
 
 /// The length of a field with a length, its key included.
 fn long(length: usize) -> usize {
@@ -24,52 +30,97 @@ fn number(value: u64) -> usize {
     if value == 0 { 0 } else { KEY + encoded_len_varint(value) }
 }
 
-fn put_number(field: u32, value: u64, into: &mut BytesMut) {
-    if value != 0 {
-        encode_key(field, WireType::Varint, into);
-        encode_varint(value, into);
-    }
-}
-
-fn put_length(field: u32, length: usize, into: &mut BytesMut) {
-    encode_key(field, WireType::LengthDelimited, into);
-    encode_varint(length as u64, into);
-}
-
-fn put_text(field: u32, text: &str, into: &mut BytesMut) {
-    if !text.is_empty() {
-        put_length(field, text.len(), into);
-        into.put_slice(text.as_bytes());
-    }
-}
-
 fn text(text: &str) -> usize {
     if text.is_empty() { 0 } else { long(text.len()) }
+}
+
+/// A short run of fields, put together on the stack and appended at once: an
+/// append to a buffer that may have to grow costs many times a byte.
+struct Short<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Short<N> {
+    fn new() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn slice(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    /// gRPC's prefix of a message with so many bytes.
+    fn prefix(&mut self, length: usize) {
+        self.byte(0);
+        self.slice(&u32::try_from(length).expect("no message of ours comes near 4 GiB").to_be_bytes());
+    }
+
+    fn number(&mut self, field: u8, value: u64) {
+        if value != 0 {
+            self.byte(field << 3 | VARINT);
+            self.varint(value);
+        }
+    }
+
+    fn begin(&mut self, field: u8, length: usize) {
+        self.byte(field << 3 | LONG);
+        self.varint(length as u64);
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 /// `JoinResponse { signal: SignalReceived }`
 pub(super) fn signal(entry: &Entry, from: Option<ConnectionId>, signal: &Signal, into: &mut BytesMut) {
     let (seconds, nanos) = timestamp(entry.at);
-    let mut name = [0; ConnectionId::TEXT_BYTES];
-    let from = from.map(|id| id.write(&mut name));
-    let kind = signal.kind().as_str();
-
-    let content = text(kind) + text(signal.data());
+    let (kind, data) = (signal.kind().as_str(), signal.data());
+    let content = text(kind) + text(data);
     let time = number(seconds.cast_unsigned()) + number(u64::from(nanos));
-    let received = number(entry.sequence) + from.map_or(0, |from| long(from.len())) + long(content) + long(time);
-    prefix(long(received), into);
-    put_length(1, received, into);
-    put_number(1, entry.sequence, into);
+    let from_bytes = from.map_or(0, |_| long(ConnectionId::TEXT_BYTES));
+    let received = number(entry.sequence) + from_bytes + long(content) + long(time);
+
+    let mut head = Short::<96>::new();
+    head.prefix(long(received));
+    head.begin(1, received);
+    head.number(1, entry.sequence);
     if let Some(from) = from {
-        put_length(2, from.len(), into);
-        into.put_slice(from.as_bytes());
+        head.begin(2, ConnectionId::TEXT_BYTES);
+        head.slice(from.write(&mut [0; ConnectionId::TEXT_BYTES]).as_bytes());
     }
-    put_length(3, content, into);
-    put_text(1, kind, into);
-    put_text(2, signal.data(), into);
-    put_length(4, time, into);
-    put_number(1, seconds.cast_unsigned(), into);
-    put_number(2, u64::from(nanos), into);
+    head.begin(3, content);
+    if !kind.is_empty() {
+        head.begin(1, kind.len());
+    }
+    let mut middle = Short::<8>::new();
+    if !data.is_empty() {
+        middle.begin(2, data.len());
+    }
+    let mut tail = Short::<32>::new();
+    tail.begin(4, time);
+    tail.number(1, seconds.cast_unsigned());
+    tail.number(2, u64::from(nanos));
+
+    into.reserve(PREFIX_BYTES + long(received));
+    for part in [head.as_slice(), kind.as_bytes(), middle.as_slice(), data.as_bytes(), tail.as_slice()] {
+        into.extend_from_slice(part);
+    }
 }
 
 /// `JoinResponse { send_result: SendResult { accepted: Accepted } }`, nobody
@@ -77,11 +128,13 @@ pub(super) fn signal(entry: &Entry, from: Option<ConnectionId>, signal: &Signal,
 pub(super) fn accepted(send_id: SendId, sequence: Sequence, into: &mut BytesMut) {
     let accepted = number(sequence);
     let result = number(send_id) + long(accepted);
-    prefix(long(result), into);
-    put_length(2, result, into);
-    put_number(1, send_id, into);
-    put_length(2, accepted, into);
-    put_number(1, sequence, into);
+    let mut whole = Short::<40>::new();
+    whole.prefix(long(result));
+    whole.begin(2, result);
+    whole.number(1, send_id);
+    whole.begin(2, accepted);
+    whole.number(1, sequence);
+    into.extend_from_slice(whole.as_slice());
 }
 
 /// Seconds and nanoseconds since 1970, as `google.protobuf.Timestamp` has them.
@@ -95,6 +148,93 @@ fn timestamp(at: SystemTime) -> (i64, u32) {
     }
 }
 
+/// `JoinRequest { send: SendSignal }`, as encoders write it: fields in their
+/// order, each once, none unknown. Nothing for all else, which the generated
+/// code then reads, or refuses.
+pub(in crate::grpc) fn read_send(message: &[u8]) -> Option<proto::SendSignal> {
+    let mut rest = message;
+    let mut send = Fields(field(&mut rest, 2)?);
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut read = proto::SendSignal { send_id: send.number(1)?, ..proto::SendSignal::default() };
+    if let Some(signal) = send.long(2)? {
+        let mut signal = Fields(signal);
+        let (kind, data) = (signal.text(1)?, signal.text(2)?);
+        signal.end()?;
+        read.signal = Some(proto::Signal { r#type: kind, data });
+    }
+    if let Some(to) = send.long(3)? {
+        let mut to = Fields(to);
+        let mut connection_ids = Vec::new();
+        while let Some(id) = to.long(1)? {
+            connection_ids.push(std::str::from_utf8(id).ok()?.to_owned());
+        }
+        to.end()?;
+        read.to = Some(proto::Recipients { connection_ids });
+    }
+    send.end()?;
+    Some(read)
+}
+
+/// The fields of a message that are still to be read. Each is asked for in
+/// turn; nothing at all where what comes can't be read so simply.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn is_next(&self, key: u8) -> bool {
+        self.0.first() == Some(&key)
+    }
+
+    fn number(&mut self, number: u8) -> Option<u64> {
+        if !self.is_next(number << 3 | VARINT) {
+            return Some(0);
+        }
+        self.0 = &self.0[1..];
+        varint(&mut self.0)
+    }
+
+    fn long(&mut self, number: u8) -> Option<Option<&'a [u8]>> {
+        if self.is_next(number << 3 | LONG) { field(&mut self.0, number).map(Some) } else { Some(None) }
+    }
+
+    fn text(&mut self, number: u8) -> Option<String> {
+        let bytes = self.long(number)?.unwrap_or_default();
+        std::str::from_utf8(bytes).ok().map(str::to_owned)
+    }
+
+    fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
+    }
+}
+
+/// Takes a field with a length.
+fn field<'a>(bytes: &mut &'a [u8], number: u8) -> Option<&'a [u8]> {
+    let (key, rest) = bytes.split_first()?;
+    *bytes = rest;
+    if *key != number << 3 | LONG {
+        return None;
+    }
+    let length = usize::try_from(varint(bytes)?).ok()?;
+    let (content, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(content)
+}
+
+/// Takes a number of at most nine bytes: all but the largest.
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for at in 0..9 {
+        let byte = *bytes.get(at)?;
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte < 0x80 {
+            *bytes = &bytes[at + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -102,10 +242,10 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
-    use super::*;
+    use super::{super::prefix, *};
     use crate::{
         domain::{Audience, Event},
-        proto::{self, join_response, send_result},
+        proto::{JoinRequest, join_request::Frame, join_response, send_result},
     };
 
     fn generated(event: join_response::Event) -> Vec<u8> {
@@ -116,7 +256,59 @@ mod tests {
         bytes.to_vec()
     }
 
+    /// Sends, odd ones too.
+    fn sends() -> impl Strategy<Value = proto::SendSignal> {
+        let signal = ("[a-z]{0,20}", ".{0,200}").prop_map(|(r#type, data)| proto::Signal { r#type, data });
+        let to = prop::collection::vec("[a-z0-9-]{0,40}", 0..5)
+            .prop_map(|connection_ids| proto::Recipients { connection_ids });
+        let id = prop_oneof![any::<u64>(), 0..1_000_u64];
+        (id, prop::option::of(signal), prop::option::of(to)).prop_map(|(send_id, signal, to)| proto::SendSignal {
+            send_id,
+            signal,
+            to,
+        })
+    }
+
+    fn generated_read(message: &[u8]) -> Option<proto::SendSignal> {
+        match JoinRequest::decode(message).ok()?.frame? {
+            Frame::Send(send) => Some(send),
+            _ => None,
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_send_is_read_as_the_generated_code_reads_it(send in sends()) {
+            let message = JoinRequest { frame: Some(Frame::Send(send.clone())) }.encode_to_vec();
+            if send.send_id < 1 << 63 {
+                prop_assert_eq!(read_send(&message), Some(send));
+            } else {
+                prop_assert_eq!(read_send(&message), None);
+            }
+        }
+
+        #[test]
+        fn what_is_read_of_a_damaged_send_is_what_the_generated_code_reads(
+            send in sends(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut message = JoinRequest { frame: Some(Frame::Send(send)) }.encode_to_vec();
+            for (at, byte) in damage {
+                let at = at.index(message.len());
+                message[at] = byte;
+            }
+            if let Some(read) = read_send(&message) {
+                prop_assert_eq!(Some(read), generated_read(&message));
+            }
+        }
+
+        #[test]
+        fn what_is_read_of_any_bytes_is_what_the_generated_code_reads(message in prop::collection::vec(0_u8..40, 0..30)) {
+            if let Some(read) = read_send(&message) {
+                prop_assert_eq!(Some(read), generated_read(&message));
+            }
+        }
+
         #[test]
         fn a_signal_is_what_the_generated_code_makes(
             sequence in any::<u64>(),
