@@ -85,6 +85,11 @@ impl Outgoing {
         self.closing.is_none() && self.reading.has_few_outcomes_only()
     }
 
+    /// Whether the client leaves things behind.
+    pub(super) fn set_behind(&self, behind: bool) {
+        self.reading.outbox().set_behind(behind);
+    }
+
     /// The client reads nothing now: keeps no more than it must.
     pub(super) fn settle(&mut self) {
         self.reading.settle();

@@ -30,6 +30,9 @@ use super::{
     chain::{Carried, Link},
 };
 
+/// How many times the bounds may wait for this server to send it.
+const UNSENT_TIMES: usize = 8;
+
 /// How long a queue may stay in memory when nothing waits in it.
 const QUEUE_KEPT: usize = 8;
 
@@ -133,6 +136,8 @@ pub struct Outbox {
     /// It takes nothing more: it overflowed, or ends.
     shut: AtomicBool,
     ending: AtomicBool,
+    /// Its client has left things behind, as far as is known.
+    behind: AtomicBool,
     /// How much of the chain the client has taken.
     passed: (AtomicU64, AtomicU64),
     /// How many of the stream's own events, and bytes, wait.
@@ -154,6 +159,7 @@ impl Outbox {
             look: AtomicBool::new(true),
             shut: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            behind: AtomicBool::new(true),
             passed: Default::default(),
             own: Default::default(),
             unresolved: AtomicUsize::new(0),
@@ -184,6 +190,15 @@ impl Outbox {
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
+    }
+
+    /// Whether the client takes all there is, or leaves things behind: the
+    /// bounds are for those that do. Of one that takes all, what waits beyond
+    /// them waits for this server's own threads; it is sent, not closed.
+    pub fn set_behind(&self, behind: bool) {
+        if self.behind.load(Ordering::Relaxed) != behind {
+            self.behind.store(behind, Ordering::Relaxed);
+        }
     }
 
     /// A send was read whose outcome the client will get.
@@ -266,7 +281,8 @@ impl Outbox {
 
     /// Whether what waits is within the bounds, `more` bytes of its own with it.
     fn fits(&self, carried: Carried, is_event: bool, more: usize) -> bool {
-        let over = |waiting: usize, bound: usize| bound != 0 && waiting > bound;
+        let times = if self.behind.load(Ordering::Relaxed) { 1 } else { UNSENT_TIMES };
+        let over = |waiting: usize, bound: usize| bound != 0 && waiting > bound.saturating_mul(times);
         let (events, bytes) = self.lag(carried);
         !(is_event && over(events, self.bounds.events) || over(bytes + more, self.bounds.bytes))
     }

@@ -269,6 +269,11 @@ impl JoinStream {
         false
     }
 
+    /// The client takes nothing now, though there is something.
+    pub(super) fn is_stuck(&self) {
+        self.outgoing.set_behind(true);
+    }
+
     /// Gathers what may be sent, at most `limit` bytes of it.
     pub(super) fn fill(&mut self, limit: usize, now: Instant, parts: &mut Vec<Bytes>) -> Fill {
         let mut left = limit;
@@ -283,6 +288,7 @@ impl JoinStream {
                         if let Some(until) = until {
                             self.due = Some(until);
                         }
+                        self.outgoing.set_behind(false);
                         return Fill::Dry;
                     }
                     Step::Trailers(goodbye) => return Fill::End(goodbye),
@@ -298,6 +304,7 @@ impl JoinStream {
             }
             if self.held.is_some() {
                 if limit == 0 {
+                    self.is_stuck();
                     if self.ahead.is_none() {
                         self.ahead = Some(self.outgoing.step(now)).filter(|step| !matches!(step, Step::Wait(_)));
                     }

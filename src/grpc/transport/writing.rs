@@ -55,7 +55,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Poll::Ready(Ok(())) if self.dirty.is_empty() => return Ok(Poll::Ready(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Over),
-                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Pending => {
+                    for id in &self.dirty {
+                        if let Some(Kind::Join(join)) = self.http.get_mut(*id).map(|stream| &stream.kind) {
+                            join.is_stuck();
+                        }
+                    }
+                    return Ok(Poll::Pending);
+                }
             }
         }
     }

@@ -233,3 +233,17 @@ fn what_waits_is_counted() {
     bed.taken();
     assert_eq!(bed.outbox.waiting(), (0, 0));
 }
+
+#[test]
+fn what_waits_for_the_server_itself_is_no_reason_to_close() {
+    let mut bed = Bed::new(2, 0, 0);
+    bed.outbox.set_behind(false);
+    assert!((0..16).all(|_| bed.broadcast("a")), "eight times as much may wait to be sent");
+    assert!(!bed.broadcast("b"));
+
+    let mut bed = Bed::new(2, 0, 0);
+    bed.outbox.set_behind(false);
+    assert!((0..5).all(|_| bed.push("a")));
+    bed.outbox.set_behind(true);
+    assert!(!bed.push("b"), "its reader was given it and left it");
+}
