@@ -73,6 +73,8 @@ impl Peer for Centrifugo {
             Capability::Address => !self.inboxes,
             // A connection subscribes to a channel once.
             Capability::SharedConnection => true,
+            // What it does to a client over a limit isn't looked at.
+            Capability::Limits => true,
             Capability::Unary => false,
         }
     }

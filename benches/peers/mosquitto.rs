@@ -43,6 +43,8 @@ impl Peer for Mosquitto {
             Capability::Address => !self.inboxes,
             // A topic reaches a connection once, however many subscribe there.
             Capability::SharedConnection => true,
+            // What it does to a client over a limit isn't looked at.
+            Capability::Limits => true,
             Capability::Unary => false,
         }
     }

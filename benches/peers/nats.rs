@@ -32,7 +32,7 @@ impl Peer for Nats {
     }
 
     fn lacks(&self, work: Capability) -> bool {
-        work == Capability::Address && !self.inboxes
+        work == Capability::Limits || work == Capability::Address && !self.inboxes
     }
 }
 

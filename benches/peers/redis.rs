@@ -40,6 +40,8 @@ impl Peer for Redis {
             Capability::Address => !self.inboxes,
             // A channel reaches a connection once, however many subscribe there.
             Capability::SharedConnection => true,
+            // What it does to a client over a limit isn't looked at.
+            Capability::Limits => true,
             Capability::Unary => false,
         }
     }

@@ -40,7 +40,7 @@ impl Peer for SocketIo {
 
     fn lacks(&self, work: Capability) -> bool {
         // A connection is one socket of a namespace, and namespaces aren't rooms.
-        work == Capability::SharedConnection
+        matches!(work, Capability::SharedConnection | Capability::Limits)
     }
 }
 

@@ -199,7 +199,8 @@ pub(super) fn timed(net: &mut Net, load: &mut impl Load, options: &Options, befo
     Ok(Moment::read(net, options)?.since(&first, before))
 }
 
-fn stage(
+/// One part of a run's time.
+pub(super) fn stage(
     net: &mut Net,
     load: &mut impl Load,
     options: &Options,

@@ -46,13 +46,13 @@ pub use self::{
     histogram::{Latencies, Latency},
     options::{Options, Progress},
     payload::MIN_SIZE,
-    report::{Report, Setting, Unit, Used},
+    report::{Fates, Hostile, Report, Setting, Unit, Used},
     signalbox::Signalbox,
     started::Started,
     summary::Summary,
     usage::{Usage, listener},
     wire::Peer,
-    work::{Fanout, Idle, Joins, Pace, Pairs, Unary, Work},
+    work::{Fanout, Idle, Joins, Mixed, Pace, Pairs, Unary, Work},
 };
 
 use self::wire::Capability;
@@ -67,7 +67,7 @@ use self::wire::Capability;
 /// closed a connection, refused or ended a member.
 pub fn run(peer: &dyn Peer, work: &Work, options: &Options) -> io::Result<Report> {
     work.check()?;
-    for capability in [Capability::Address, Capability::Unary, Capability::SharedConnection] {
+    for capability in [Capability::Address, Capability::Unary, Capability::SharedConnection, Capability::Limits] {
         if work.needs(capability) && peer.lacks(capability) {
             let (peer, work) = (peer.name(), work.name());
             return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{peer} has no counterpart of {work}")));
@@ -80,5 +80,6 @@ pub fn run(peer: &dyn Peer, work: &Work, options: &Options) -> io::Result<Report
         Work::Unary(unary) => works::unary::run(peer, unary, options),
         Work::Join(joins) => works::join::run(peer, joins, options),
         Work::Idle(idle) => works::idle::run(peer, idle, options),
+        Work::Mixed(mixed) => works::mixed::run(peer, mixed, options),
     }
 }

@@ -5,6 +5,7 @@
 //! than the server that it measures.
 
 use std::{
+    fmt,
     io::{self, Read as _, Write as _},
     mem,
     net::SocketAddr,
@@ -16,7 +17,7 @@ use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream, unix::Sou
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::wire::{Seen, Wire};
 
@@ -26,9 +27,14 @@ const READ: usize = 256 * 1024;
 /// thousand of them would be much.
 const KEPT: usize = 64 * 1024;
 const TIMER: Token = Token(usize::MAX);
+/// What the socket of one that stalls holds of what it doesn't read: the system
+/// makes it its least.
+const STALLED_BUFFER: usize = 1_024;
+/// The same when it reads again: what was left is to come at once.
+const READING_BUFFER: usize = 1 << 20;
 
 /// What a load sees, of all its connections; `at` is in nanoseconds of
-/// [`Net::now`]. What goes wrong isn't among it: that ends the run.
+/// [`Net::now`].
 pub(super) trait Sight {
     /// A member is in.
     fn ready(&mut self, connection: usize, member: usize, address: &[u8], at: u64);
@@ -36,6 +42,34 @@ pub(super) trait Sight {
     fn signal(&mut self, connection: usize, member: usize, payload: &[u8], at: u64);
     /// A send was taken, or a unary call answered.
     fn answered(&mut self, connection: usize, member: usize, at: u64);
+    /// The peer refused or ended something. Given back, it ends the run.
+    fn wrong(&mut self, connection: usize, what: Wrong) -> Option<Wrong> {
+        let _ = connection;
+        Some(what)
+    }
+    /// A bad client's connection is gone, and closed. The others' loss ends the
+    /// run.
+    fn lost(&mut self, connection: usize, at: u64) {
+        let _ = (connection, at);
+    }
+}
+
+/// What a peer did against a member.
+#[derive(Clone, Debug)]
+pub(super) enum Wrong {
+    /// It refused a signal.
+    Refused(String),
+    /// It ended a member.
+    Ended(String),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => write!(f, "the server refused a signal: {why}"),
+            Self::Ended(why) => write!(f, "the server ended a member: {why}"),
+        }
+    }
 }
 
 /// The connections.
@@ -62,6 +96,10 @@ struct Connection {
     /// Whether the socket took all that it was given.
     writable: bool,
     dirty: bool,
+    /// A bad client's, which the peer may close.
+    bad: bool,
+    /// Whether what comes is left in the socket.
+    stalled: bool,
 }
 
 impl Net {
@@ -98,8 +136,29 @@ impl Net {
     }
 
     /// Begins a connection and its opening; its number.
-    pub(super) fn connect(&mut self, mut wire: Box<dyn Wire>) -> io::Result<usize> {
-        let mut stream = TcpStream::connect(self.address).map_err(|error| self.unreachable(&error))?;
+    pub(super) fn connect(&mut self, wire: Box<dyn Wire>) -> io::Result<usize> {
+        let stream = TcpStream::connect(self.address).map_err(|error| self.unreachable(&error))?;
+        self.begin(stream, wire, false)
+    }
+
+    /// The same for a bad client: that it is gone only is told. The socket of one
+    /// that will stall holds little.
+    pub(super) fn connect_bad(&mut self, wire: Box<dyn Wire>, stalls: bool) -> io::Result<usize> {
+        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None)?;
+        if stalls {
+            // Before the connection is there: the window that is granted with it counts.
+            socket.set_recv_buffer_size(STALLED_BUFFER)?;
+        }
+        socket.set_nonblocking(true)?;
+        match socket.connect(&self.address.into()) {
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                Err(self.unreachable(&error))
+            }
+            _ => self.begin(TcpStream::from_std(socket.into()), wire, true),
+        }
+    }
+
+    fn begin(&mut self, mut stream: TcpStream, mut wire: Box<dyn Wire>, bad: bool) -> io::Result<usize> {
         stream.set_nodelay(true)?;
         let number = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
@@ -108,7 +167,8 @@ impl Net {
         self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         let mut out = Vec::new();
         wire.open(&mut out);
-        let connection = Connection { stream, wire, out, connected: false, writable: false, dirty: false };
+        let connection =
+            Connection { stream, wire, out, connected: false, writable: false, dirty: false, bad, stalled: false };
         self.connections[number] = Some(connection);
         self.connecting += 1;
         Ok(number)
@@ -122,6 +182,17 @@ impl Net {
         }
         let _ = SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO));
         self.free.push(number);
+    }
+
+    /// Leaves what comes in the socket, or reads it again.
+    pub(super) fn stall(&mut self, number: usize, stalled: bool) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[number] else { return Ok(()) };
+        connection.stalled = stalled;
+        let buffer = if stalled { STALLED_BUFFER } else { READING_BUFFER };
+        SockRef::from(&connection.stream).set_recv_buffer_size(buffer)?;
+        // What came meanwhile was told already; this has it told again.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().reregister(&mut connection.stream, Token(number), interest)
     }
 
     /// How much the peer lets a connection send.
@@ -144,7 +215,7 @@ impl Net {
         for number in dirty.drain(..) {
             if let Some(connection) = &mut self.connections[number] {
                 connection.dirty = false;
-                connection.flush().map_err(|error| lost(&error))?;
+                connection.flush()?;
             }
         }
         self.dirty = dirty;
@@ -175,7 +246,7 @@ impl Net {
         let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else { return Ok(()) };
         if !connection.connected {
             if let Some(error) = connection.stream.take_error()? {
-                return Err(self.unreachable(&error));
+                return self.gone(number, self.unreachable(&error), sight);
             }
             if !event.is_writable() {
                 return Ok(());
@@ -185,11 +256,22 @@ impl Net {
         }
         if event.is_writable() {
             connection.writable = true;
-            connection.flush().map_err(|error| lost(&error))?;
+            connection.flush()?;
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(number, event.is_read_closed() || event.is_error(), sight)?;
+        let closed = event.is_read_closed() || event.is_error();
+        if closed || event.is_readable() && !connection.stalled {
+            self.read(number, closed, sight)?;
         }
+        Ok(())
+    }
+
+    /// A connection is no more.
+    fn gone(&mut self, number: usize, error: io::Error, sight: &mut impl Sight) -> io::Result<()> {
+        if !self.connections[number].as_ref().is_some_and(|connection| connection.bad) {
+            return Err(error);
+        }
+        self.close(number);
+        sight.lost(number, self.now());
         Ok(())
     }
 
@@ -197,11 +279,14 @@ impl Net {
         loop {
             let Some(connection) = &mut self.connections[number] else { return Ok(()) };
             let length = match connection.stream.read(&mut self.buffer) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed a connection")),
+                Ok(0) => {
+                    let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed a connection");
+                    return self.gone(number, closed, sight);
+                }
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(lost(&error)),
+                Err(error) => return self.gone(number, lost(&error), sight),
             };
             let at = nanos(self.start.elapsed());
             let mut tap = Tap { connection: number, at, sight, wrong: None };
@@ -209,9 +294,11 @@ impl Net {
             let taken = connection.wire.receive(&self.buffer[..length], &mut connection.out, &mut tap);
             // What the peer said of itself tells more than what came after it.
             if let Some(wrong) = tap.wrong {
-                return Err(io::Error::other(wrong));
+                return Err(io::Error::other(wrong.to_string()));
             }
-            taken?;
+            if let Err(error) = taken {
+                return self.gone(number, error, sight);
+            }
             if connection.out.len() > waiting && !mem::replace(&mut connection.dirty, true) {
                 self.dirty.push(number);
             }
@@ -263,7 +350,12 @@ impl Connection {
                     self.writable = false;
                     break;
                 }
-                Err(error) => return Err(error),
+                // Reading tells it too, and there it is handled.
+                Err(_) if self.bad => {
+                    self.writable = false;
+                    break;
+                }
+                Err(error) => return Err(lost(&error)),
             }
         }
         if written == self.out.len() && self.out.capacity() > KEPT {
@@ -289,7 +381,7 @@ struct Tap<'a, S> {
     connection: usize,
     at: u64,
     sight: &'a mut S,
-    wrong: Option<String>,
+    wrong: Option<Wrong>,
 }
 
 impl<S: Sight> Seen for Tap<'_, S> {
@@ -304,18 +396,20 @@ impl<S: Sight> Seen for Tap<'_, S> {
     fn answered(&mut self, member: usize, outcome: Result<(), String>) {
         match outcome {
             Ok(()) => self.sight.answered(self.connection, member, self.at),
-            Err(why) => self.wrong(format!("the server refused a signal: {why}")),
+            Err(why) => self.wrong(Wrong::Refused(why)),
         }
     }
 
     fn ended(&mut self, _: usize, reason: String) {
-        self.wrong(format!("the server ended a member: {reason}"));
+        self.wrong(Wrong::Ended(reason));
     }
 }
 
-impl<S> Tap<'_, S> {
+impl<S: Sight> Tap<'_, S> {
     /// The first that went wrong tells most.
-    fn wrong(&mut self, why: String) {
-        self.wrong.get_or_insert(why);
+    fn wrong(&mut self, what: Wrong) {
+        if let Some(what) = self.sight.wrong(self.connection, what) {
+            self.wrong.get_or_insert(what);
+        }
     }
 }

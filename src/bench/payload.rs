@@ -22,9 +22,14 @@ impl Payload {
 
     /// The next payload, of a signal that was due then.
     pub(super) fn next(&mut self, due: u64) -> &[u8] {
-        write(due, &mut self.bytes[..16]);
-        write(self.sequence, &mut self.bytes[16..32]);
         self.sequence += 1;
+        self.numbered(due, self.sequence - 1)
+    }
+
+    /// The payload of a signal that was due then and has this number.
+    pub(super) fn numbered(&mut self, due: u64, number: u64) -> &[u8] {
+        write(due, &mut self.bytes[..16]);
+        write(number, &mut self.bytes[16..32]);
         &self.bytes
     }
 }
@@ -37,6 +42,15 @@ fn write(number: u64, digits: &mut [u8]) {
 
 /// When a payload's signal was due; none: it is not ours.
 pub(super) fn due(payload: &[u8]) -> Option<u64> {
+    read(payload)
+}
+
+/// Which a payload's signal is; none: it is not ours.
+pub(super) fn number(payload: &[u8]) -> Option<u64> {
+    read(payload.get(16..)?)
+}
+
+fn read(payload: &[u8]) -> Option<u64> {
     let high = eight_digits(payload.first_chunk()?)?;
     let low = eight_digits(payload.get(8..)?.first_chunk()?)?;
     Some(u64::from(high) << 32 | u64::from(low))
@@ -72,6 +86,7 @@ mod tests {
         fn what_is_written_is_read(time: u64, size in 0..200_usize) {
             let mut payload = Payload::new(size);
             prop_assert_eq!(due(payload.next(time)), Some(time));
+            prop_assert_eq!(number(payload.numbered(0, time)), Some(time));
             prop_assert_eq!(payload.next(0).len(), size.max(MIN_SIZE));
         }
 

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
+use hdrhistogram::Histogram;
+
 use super::{
     drive::Cost,
     histogram::{Latencies, Latency},
+    summary::median,
     wire::Peer,
     work::Work,
 };
@@ -34,6 +37,49 @@ pub struct Report {
     pub server: Option<Used>,
     /// What this process used.
     pub client: Used,
+    /// What bad clients did to good ones, and what became of them; none: there
+    /// were none. What else is told is of the time with them.
+    pub hostile: Option<Box<Hostile>>,
+}
+
+/// What bad clients did to good ones, and what became of them.
+#[derive(Clone, Debug)]
+pub struct Hostile {
+    /// The good ones' latencies without the bad ones.
+    pub without: Histogram<u64>,
+    /// And with them.
+    pub with: Histogram<u64>,
+    /// Of each pair of times, the good ones' p99 with over the one without.
+    pub ratios: Vec<f64>,
+    /// The server's share of one CPU without the bad ones, when it is known.
+    pub without_cpu_share: Option<f64>,
+    /// Good signals that did not reach a good member, one for each.
+    pub lost: u64,
+    /// Good signals that reached a good member more than once.
+    pub twice: u64,
+    /// What became of the bad ones.
+    pub fates: Fates,
+}
+
+/// What became of bad clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// How often one came in.
+    pub joins: u64,
+    /// Signals of flooders.
+    pub floods: u64,
+    /// How many of those were refused as over the rate limit.
+    pub floods_refused: u64,
+    /// How many were taken.
+    pub floods_taken: u64,
+    /// Senders of oversize messages that were ended for it.
+    pub oversize_ended: u64,
+    /// Slow readers that were ended for it.
+    pub slow_ended: u64,
+    /// Slow readers whose outbox held all that they had not read.
+    pub slow_kept: u64,
+    /// Anything else that ended or refused one.
+    pub other: u64,
 }
 
 /// A setting of a work: its name and its value.
@@ -110,6 +156,7 @@ impl Report {
             latencies: None,
             server: cost.server,
             client: cost.client,
+            hostile: None,
         }
     }
 
@@ -157,7 +204,44 @@ impl Report {
             ("client_cpu_share", Some(share(self.client))),
             ("client_rss_bytes", Some(self.client.rss as f64)),
         ]);
+        if let Some(hostile) = &self.hostile {
+            figures.extend(hostile.figures());
+        }
         figures
+    }
+}
+
+impl Hostile {
+    fn figures(&self) -> Vec<(&'static str, Option<f64>)> {
+        let (without, with) = (Latency::of(&self.without), Latency::of(&self.with));
+        let fates = self.fates;
+        let count = |name, count: u64| (name, Some(count as f64));
+        vec![
+            count("without_bad_p50_ns", without.p50),
+            count("without_bad_p90_ns", without.p90),
+            count("without_bad_p99_ns", without.p99),
+            count("without_bad_p99_9_ns", without.p99_9),
+            count("without_bad_max_ns", without.max),
+            count("with_bad_p50_ns", with.p50),
+            count("with_bad_p90_ns", with.p90),
+            count("with_bad_p99_ns", with.p99),
+            count("with_bad_p99_9_ns", with.p99_9),
+            count("with_bad_max_ns", with.max),
+            ("p99_ratio", median(self.ratios.clone())),
+            ("p99_ratio_least", self.ratios.iter().copied().min_by(f64::total_cmp)),
+            ("p99_ratio_most", self.ratios.iter().copied().max_by(f64::total_cmp)),
+            ("without_bad_server_cpu_share", self.without_cpu_share),
+            count("good_lost", self.lost),
+            count("good_twice", self.twice),
+            count("bad_joins", fates.joins),
+            count("floods", fates.floods),
+            count("floods_refused", fates.floods_refused),
+            count("floods_taken", fates.floods_taken),
+            count("oversize_ended", fates.oversize_ended),
+            count("slow_ended", fates.slow_ended),
+            count("slow_kept", fates.slow_kept),
+            count("bad_other", fates.other),
+        ]
     }
 }
 

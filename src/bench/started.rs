@@ -29,6 +29,15 @@ impl Started {
     /// # Errors
     /// It can't be started, ends at once, or says nothing of an address.
     pub fn start(executable: &Path, flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
+        let unlimited = ["--signals-per-second", "0", "--max-connections-per-session", "0"].map(str::to_owned);
+        Self::with_limits(executable, &[&unlimited, flags].concat(), cpu)
+    }
+
+    /// The same with the limits that a server has when none are set.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn with_limits(executable: &Path, flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
         // It inherits the limit of open files.
         files::allow(0)?;
         let _pin = cpu.map(Pin::to).transpose()?;
@@ -38,7 +47,6 @@ impl Started {
         }
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "none", "--log-level", "error"])
-            .args(["--signals-per-second", "0", "--max-connections-per-session", "0"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

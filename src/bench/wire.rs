@@ -34,6 +34,8 @@ pub enum Capability {
     Unary,
     /// Many members on one connection.
     SharedConnection,
+    /// Limits to what one client may do, told to it when it is over them.
+    Limits,
 }
 
 /// One member of one session (a subscriber of one topic, for other peers).
@@ -80,6 +82,17 @@ pub trait Wire: Send {
     /// A signal from a backend to everyone in a session, answered by
     /// [`Seen::answered`] for member 0. A connection without members does it.
     fn server_signal(&mut self, session: &str, payload: &[u8], out: &mut Vec<u8>);
+
+    /// Makes a connection, before it is opened, one that grants the peer no more
+    /// than a client of its protocol usually does: what it doesn't read then waits
+    /// at the peer. Asked only of peers that have [`Capability::Limits`].
+    fn grant_little(&mut self) {}
+
+    /// A message of a member's that is over what the peer takes, whole. Asked
+    /// only of peers that have [`Capability::Limits`].
+    fn oversize(&mut self, member: usize, out: &mut Vec<u8>) {
+        let _ = (member, out);
+    }
 
     /// Takes what came. All of `bytes` is consumed: what is no whole message
     /// yet is kept. What must be answered at once (acknowledgements, pongs) is

@@ -1,6 +1,6 @@
 //! The works: what a load can be.
 
-use std::io;
+use std::{io, time::Duration};
 
 use super::{payload::MIN_SIZE, report::Setting, wire::Capability};
 
@@ -17,6 +17,8 @@ pub enum Work {
     Join(Joins),
     /// Members that only are there.
     Idle(Idle),
+    /// Good members with bad clients among them.
+    Mixed(Mixed),
 }
 
 /// When the next is sent.
@@ -93,6 +95,31 @@ pub struct Idle {
     pub per_session: usize,
 }
 
+/// Good members that signal to everyone in their session, without bad clients
+/// among them and with, in turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixed {
+    /// Good members, on a connection of their own each.
+    pub members: usize,
+    /// How many of them are in a session.
+    pub per_session: usize,
+    /// Bytes of each good signal, from [`MIN_SIZE`] on.
+    pub size: usize,
+    /// Good signals a second of all sessions together, the members in turn.
+    pub rate: f64,
+    /// Bad clients, on top: slow readers, flooders and senders of oversize
+    /// messages in turn, three to a session from the first on.
+    pub bad: usize,
+    /// Signals a second that each flooder sends.
+    pub flood_rate: f64,
+    /// Bytes of each.
+    pub flood_size: usize,
+    /// How long a bad client stays away when the server ended it.
+    pub pause: Duration,
+    /// How often both are measured: first without the bad ones, then with.
+    pub pairs: usize,
+}
+
 impl Work {
     /// Its name, as the command has it.
     #[must_use]
@@ -103,15 +130,18 @@ impl Work {
             Self::Unary(_) => "unary",
             Self::Join(_) => "join",
             Self::Idle(_) => "idle",
+            Self::Mixed(_) => "mixed",
         }
     }
 
     /// Whether a peer must have this.
-    pub(super) fn needs(&self, capability: Capability) -> bool {
+    #[must_use]
+    pub fn needs(&self, capability: Capability) -> bool {
         match capability {
             Capability::Address => matches!(self, Self::Pairs(_)),
             Capability::Unary => matches!(self, Self::Unary(_)),
             Capability::SharedConnection => matches!(self, Self::Idle(idle) if idle.per_connection > 1),
+            Capability::Limits => matches!(self, Self::Mixed(_)),
         }
     }
 
@@ -124,6 +154,7 @@ impl Work {
             Self::Join(work) if work.together => work.joins,
             Self::Join(work) => work.concurrency,
             Self::Idle(work) => work.members.div_ceil(work.per_connection),
+            Self::Mixed(work) => work.members.saturating_add(work.bad),
         }
     }
 
@@ -162,6 +193,17 @@ impl Work {
                 count("per_connection", per_connection),
                 count("per_session", per_session),
             ],
+            Self::Mixed(Mixed { members, per_session, size, rate, bad, flood_rate, flood_size, pause, pairs }) => vec![
+                count("members", members),
+                count("per_session", per_session),
+                count("size_bytes", size),
+                paced(Pace::Rate(rate)),
+                count("bad", bad),
+                ("flood_rate_per_second", flood_rate),
+                count("flood_size_bytes", flood_size),
+                ("pause_ns", pause.as_nanos() as f64),
+                count("pairs", pairs),
+            ],
         }
     }
 
@@ -174,6 +216,10 @@ impl Work {
             Self::Join(work) => (vec![work.joins], MIN_SIZE, Pace::InFlight(work.concurrency)),
             Self::Idle(work) => {
                 (vec![work.members, work.per_connection, work.per_session], MIN_SIZE, Pace::InFlight(1))
+            }
+            Self::Mixed(work) => {
+                let counts = vec![work.members, work.per_session, work.bad, work.flood_size, work.pairs];
+                (counts, work.size, Pace::Rate(work.rate.min(work.flood_rate)))
             }
         };
         let paced = match pace {

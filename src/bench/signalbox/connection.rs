@@ -5,6 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 
 use crate::{
     bench::wire::{Member, Seen, Wire},
+    domain::MAX_FRAME_BYTES,
     proto,
 };
 use prost::Message as _;
@@ -22,8 +23,8 @@ use super::{
 const FIRST_WINDOW: i64 = 65_535;
 /// What we grant: the most there is.
 const GRANTED: u32 = 0x7fff_ffff;
-/// How much is taken before as much is granted again.
-const REFUND: u32 = 1 << 29;
+/// As much is granted again when this part of it was taken.
+const REFUND: u32 = 4;
 
 const HEADER_TABLE_SIZE: u16 = 1;
 const ENABLE_PUSH: u16 = 2;
@@ -52,6 +53,8 @@ struct Streams {
     room: i64,
     stream_room: i64,
     most_streams: usize,
+    /// What we grant each stream.
+    granted: u32,
     /// What came since the last grant.
     received: u32,
     /// A header block that has only begun.
@@ -98,6 +101,7 @@ impl Connection {
             room: FIRST_WINDOW,
             stream_room: FIRST_WINDOW,
             most_streams: usize::MAX,
+            granted: GRANTED,
             received: 0,
             block: None,
             greeted: false,
@@ -115,7 +119,7 @@ impl Wire for Connection {
     fn open(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut settings = Vec::new();
-        for (name, value) in [(HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, GRANTED)] {
+        for (name, value) in [(HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, self.streams.granted)] {
             settings.extend_from_slice(&name.to_be_bytes());
             settings.extend_from_slice(&u32::to_be_bytes(value));
         }
@@ -138,6 +142,18 @@ impl Wire for Connection {
         streams.calls.push_back(Call::default());
         frame(HEADERS, END_HEADERS, stream, &streams.call_headers, out);
         streams.room -= write_from_server(stream, session, payload, out);
+    }
+
+    fn grant_little(&mut self) {
+        self.streams.granted = FIRST_WINDOW as u32;
+    }
+
+    fn oversize(&mut self, member: usize, out: &mut Vec<u8>) {
+        let streams = &mut self.streams;
+        let length = MAX_FRAME_BYTES + 1;
+        let sent = write(stream_of(member), 0, length, out, |out| out.resize(out.len() + length, 0));
+        streams.room -= sent;
+        streams.members[member].room -= sent;
     }
 
     fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, seen: &mut dyn Seen) -> io::Result<()> {
@@ -257,6 +273,7 @@ impl Sink for Taking<'_> {
     fn data(&mut self, stream: u32, part: &[u8], end: bool) -> io::Result<()> {
         let taken = part.len() as u32;
         self.refund(taken);
+        let much = self.streams.granted / REFUND;
         if let Some((place, member)) = self.streams.member(stream) {
             member.received += taken;
             let (closing, seen) = (&mut member.closing, &mut *self.seen);
@@ -271,7 +288,7 @@ impl Sink for Taking<'_> {
                 }
                 Ok(())
             })?;
-            if !end && member.received >= REFUND {
+            if !end && member.received >= much {
                 let received = std::mem::take(&mut member.received);
                 frame(WINDOW_UPDATE, 0, stream, &received.to_be_bytes(), self.out);
             }
@@ -353,7 +370,7 @@ impl Taking<'_> {
     /// Grants the connection again what was taken, when it has become much.
     fn refund(&mut self, taken: u32) {
         self.streams.received += taken;
-        if self.streams.received >= REFUND {
+        if self.streams.received >= GRANTED / REFUND {
             let received = std::mem::take(&mut self.streams.received);
             frame(WINDOW_UPDATE, 0, 0, &received.to_be_bytes(), self.out);
         }

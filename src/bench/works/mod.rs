@@ -1,8 +1,10 @@
 //! Each work: who is there, what is sent when, and what is counted.
 
+mod bad;
 pub(super) mod fanout;
 pub(super) mod idle;
 pub(super) mod join;
+pub(super) mod mixed;
 pub(super) mod pairs;
 pub(super) mod unary;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, builder::RangedU64ValueParser};
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::bench::{Fanout, Idle, Joins, MIN_SIZE, Options, Pace, Pairs, Unary, Work};
+use crate::bench::{Fanout, Idle, Joins, MIN_SIZE, Mixed, Options, Pace, Pairs, Unary, Work};
 
 use super::super::connect::{bearer, url};
 
@@ -14,8 +14,8 @@ use super::super::connect::{bearer, url};
 #[command(
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Without --server each run starts a server of this same executable, without its rate limits, and ends \
-        it afterwards.\n\nExamples:\n  \
+    after_help = "Without --server each run starts a server of this same executable, without its rate limits \
+        (mixed: with them), and ends it afterwards.\n\nExamples:\n  \
         signalbox bench fanout                              as fast as it goes, to 100 receivers\n  \
         signalbox bench fanout --in-flight 1                one after the other\n  \
         signalbox bench pairs --rate 10000                  at a rate that it can bear\n  \
@@ -60,6 +60,17 @@ enum WorkArgs {
     /// The server's memory before the first member and with all of them, and its
     /// CPU while nothing happens.
     Idle(IdleArgs),
+    /// Good members with bad clients among them: what those do to the good ones' latency
+    ///
+    /// Good members signal to everyone in their session, at a rate that the
+    /// server's limits allow; bad clients come on top, a third each: slow readers
+    /// (join and stop reading), flooders (send far over the rate limit) and
+    /// senders of messages over 64 KiB, all of which come again when they are
+    /// ended. The server that is started has its default limits. Measures the good
+    /// ones without the bad and with them, in turn; the ratio is the median of
+    /// those of each pair. Exits with 1 when a good signal did not reach a good
+    /// member exactly once.
+    Mixed(MixedArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -188,6 +199,55 @@ struct IdleArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+struct MixedArgs {
+    /// Good members, on a TCP connection each
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count(1_000_000))]
+    members: usize,
+
+    /// Good members in one session
+    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = count(1_000_000))]
+    per_session: usize,
+
+    #[command(flatten)]
+    size: Size,
+
+    /// Good signals per second over all members, who take turns
+    #[arg(long, value_name = "RATE", default_value = "2000", value_parser = rate)]
+    rate: f64,
+
+    /// Bad clients on top, in per cent of the good members; at least one
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = rate)]
+    bad: f64,
+
+    /// Signals per second of each flooder
+    #[arg(long, value_name = "RATE", default_value = "2000", value_parser = rate)]
+    flood_rate: f64,
+
+    /// Bytes of each of those; the largest make a slow reader overflow soonest
+    #[arg(long, value_name = "BYTES", default_value = "8192", value_parser = RangedU64ValueParser::<usize>::new().range(1..=8_192))]
+    flood_size: usize,
+
+    /// How long a bad client stays away when it was ended
+    #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = duration)]
+    pause: Duration,
+
+    /// How often both are measured
+    #[arg(long, value_name = "COUNT", default_value = "5", value_parser = count(1_000))]
+    pairs: usize,
+
+    /// How long the load runs before each time that is measured
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    warm_up: Duration,
+
+    /// How long each is measured
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
+    time: Duration,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Clone, Debug)]
 struct Size {
     /// Bytes of each signal's data: 32, which tell when it was due, to 8192
     #[arg(long = "size", value_name = "BYTES", default_value = "64", value_parser = RangedU64ValueParser::<usize>::new().range(MIN_SIZE as u64..=8_192))]
@@ -210,7 +270,7 @@ const SERVER: &str = "Server";
 /// What every work takes.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Common {
-    /// A running server, as http://HOST:PORT or HOST:PORT; its rate limit must allow the load (--signals-per-second 0)
+    /// A running server, as http://HOST:PORT or HOST:PORT; its rate limit must allow the load (but for mixed --signals-per-second 0)
     #[arg(long, value_name = "URL", value_parser = url, help_heading = SERVER)]
     pub(super) server: Option<String>,
 
@@ -272,6 +332,20 @@ impl BenchArgs {
             }
             WorkArgs::Idle(IdleArgs { members, per_connection, per_session, settle, hold, common }) => {
                 (Work::Idle(Idle { members, per_connection, per_session }), settle, hold, common)
+            }
+            WorkArgs::Mixed(args) => {
+                let work = Work::Mixed(Mixed {
+                    members: args.members,
+                    per_session: args.per_session,
+                    size: args.size.bytes,
+                    rate: args.rate,
+                    bad: (args.members as f64 * args.bad / 100.0).ceil() as usize,
+                    flood_rate: args.flood_rate,
+                    flood_size: args.flood_size,
+                    pause: args.pause,
+                    pairs: args.pairs,
+                });
+                (work, args.warm_up, args.time, args.common)
             }
         };
         (work, Options { warm_up, measured, ..Options::default() }, common)

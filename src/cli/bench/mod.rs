@@ -16,7 +16,9 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bench::{self, Options, Pin, Progress, Report, Signalbox, Started, Summary, Work, listener};
+use crate::bench::{
+    self, Options, Pin, Progress, Report, Signalbox, Started, Summary, Work, listener, wire::Capability,
+};
 
 pub(super) use self::args::BenchArgs;
 use self::args::Common;
@@ -37,7 +39,10 @@ pub(super) async fn run(args: BenchArgs) -> Result<(), Failure> {
     // Not by the kind: a connection that the server closed is no closed output.
     let (summary, place) = done.map_err(|error| Failure::Refused(error.to_string()))?;
     output::line(&if json { summary.json().to_string() } else { table::table(&summary, place) })?;
-    Ok(())
+    match summary.figure("good_lost").unwrap_or(0.0) + summary.figure("good_twice").unwrap_or(0.0) {
+        0.0 => Ok(()),
+        wrong => Err(Failure::Refused(format!("{wrong} good signals were lost or came twice"))),
+    }
 }
 
 /// Ends the load at SIGINT or SIGTERM, so that no server that it started is
@@ -90,7 +95,8 @@ fn one_run(work: &Work, options: &mut Options, common: &Common, place: &mut Plac
         }
         None => {
             // A new one for each run: none inherits another's memory.
-            started = Started::start(&std::env::current_exe()?, &common.serve_flags, common.server_cpu)?;
+            let start = if work.needs(Capability::Limits) { Started::with_limits } else { Started::start };
+            started = start(&std::env::current_exe()?, &common.serve_flags, common.server_cpu)?;
             options.pids = vec![started.pid()];
             started.address()
         }

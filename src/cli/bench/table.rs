@@ -37,6 +37,10 @@ pub(super) fn table(summary: &Summary, place: Place) -> String {
         }
     }
 
+    if figure("p99_ratio").is_some() {
+        hostile(summary, &mut row);
+    }
+
     match figure("server_cpu_ns") {
         None => row("server", "on another machine, or somebody else's: its CPU and memory can't be read".to_owned()),
         Some(_) => {
@@ -65,6 +69,29 @@ pub(super) fn table(summary: &Summary, place: Place) -> String {
         row("", "the client was the bottleneck: the rate says little of the server".to_owned());
     }
     table
+}
+
+/// What bad clients did to good ones, and what became of them.
+fn hostile(summary: &Summary, row: &mut impl FnMut(&str, String)) {
+    let figure = |name: &str| summary.figure(name);
+    let count = |name: &str| shown(figure(name), 1.0, 0);
+    row("latency in ms", ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>11}")).concat());
+    row("  without bad clients", latencies(summary, "without_bad"));
+    row("  with bad clients", latencies(summary, "with_bad"));
+    let ratio = |name: &str| shown(figure(name), 1.0, 3);
+    row(
+        "p99 with / without",
+        format!("{}, from {} to {}", ratio("p99_ratio"), ratio("p99_ratio_least"), ratio("p99_ratio_most")),
+    );
+    row("good deliveries", format!("{} lost, {} twice", count("good_lost"), count("good_twice")));
+    row(
+        "flooders",
+        format!("{} signals: {} refused, {} taken", count("floods"), count("floods_refused"), count("floods_taken")),
+    );
+    row("oversize senders", format!("{} ended", count("oversize_ended")));
+    row("slow readers", format!("{} ended, {} kept in bounds", count("slow_ended"), count("slow_kept")));
+    row("bad clients", format!("{} joins, {} ended otherwise", count("bad_joins"), count("bad_other")));
+    row("server CPU without", format!("{} % of one CPU", shown(figure("without_bad_server_cpu_share"), 100.0, 1)));
 }
 
 fn heading(summary: &Summary, place: Place) -> String {

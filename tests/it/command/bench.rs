@@ -49,6 +49,34 @@ const KEYS: [&str; 34] = [
     "client_rss_bytes",
 ];
 
+/// What `mixed` tells besides.
+const HOSTILE: [&str; 24] = [
+    "without_bad_p50_ns",
+    "without_bad_p90_ns",
+    "without_bad_p99_ns",
+    "without_bad_p99_9_ns",
+    "without_bad_max_ns",
+    "with_bad_p50_ns",
+    "with_bad_p90_ns",
+    "with_bad_p99_ns",
+    "with_bad_p99_9_ns",
+    "with_bad_max_ns",
+    "p99_ratio",
+    "p99_ratio_least",
+    "p99_ratio_most",
+    "without_bad_server_cpu_share",
+    "good_lost",
+    "good_twice",
+    "bad_joins",
+    "floods",
+    "floods_refused",
+    "floods_taken",
+    "oversize_ended",
+    "slow_ended",
+    "slow_kept",
+    "bad_other",
+];
+
 /// What a load on a server that it starts finds.
 async fn found(arguments: &[&str]) -> Value {
     let mut command = signalbox(&["bench"]);
@@ -180,6 +208,26 @@ async fn a_running_server_takes_the_load_and_its_process_is_found() {
     let pid = std::process::id().to_string();
     let named = run(client(&server, &[&join[..], &["--pid", &pid]].concat())).await.well();
     assert!(named.contains("us per join"), "{named}");
+}
+
+#[tokio::test]
+async fn mixed_keeps_the_good_from_the_bad() {
+    let good = ["mixed", "--members", "6", "--per-session", "3", "--rate", "100"];
+    let bad = ["--bad", "50", "--flood-rate", "500", "--pairs", "1", "--warm-up", "200ms", "--time", "1s"];
+    let found = found(&[&good[..], &bad].concat()).await;
+    for key in HOSTILE {
+        assert!(found[key].is_number(), "no {key} in {found}");
+    }
+    assert_eq!((&found["unit"], &found["settings"]["bad"]), (&"delivery".into(), &3.into()));
+    assert_eq!((number(&found, "good_lost"), number(&found, "good_twice")), (0, 0));
+    // Everyone has each signal, and nothing of the bad ones counts.
+    let sends = number(&found, "sends");
+    assert!((50..=150).contains(&sends) && number(&found, "units").abs_diff(3 * sends) <= 6, "{found}");
+    let (refused, taken) = (number(&found, "floods_refused"), number(&found, "floods_taken"));
+    assert!(refused > 0 && taken >= 100 && refused + taken <= number(&found, "floods"), "{found}");
+    // Each comes again.
+    assert!(number(&found, "oversize_ended") > 1 && number(&found, "bad_joins") > 4, "{found}");
+    assert_eq!(number(&found, "bad_other"), 0, "{found}");
 }
 
 #[tokio::test]
