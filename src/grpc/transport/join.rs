@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    domain::{Ending, Refusal},
+    domain::{Ending, Reason, Refusal},
     engine::{BoxFuture, Link},
     grpc::{
         frames::Cutter,
@@ -139,7 +139,6 @@ impl JoinStream {
         }));
         taken.unwrap_or_else(|_| {
             self.panicked();
-            self.phase = Phase::Deaf;
             data.len() + mem::take(&mut self.backlog).len()
         })
     }
@@ -209,7 +208,6 @@ impl JoinStream {
             Ok(Poll::Pending) => return false,
             Ok(Poll::Ready(joined)) => joined,
             Err(_) => {
-                self.phase = Phase::Deaf;
                 self.panicked();
                 return true;
             }
@@ -247,9 +245,13 @@ impl JoinStream {
         }
     }
 
+    /// Ends the stream after a panic in its service; its session is told.
     fn panicked(&mut self) {
         if let Some(reader) = &self.reader {
             reader.panicked();
+        }
+        if let Phase::Serving(link) = mem::replace(&mut self.phase, Phase::Deaf) {
+            link.detach(Ending::Refused(Reason::EngineUnavailable));
         }
     }
 
@@ -270,8 +272,9 @@ impl JoinStream {
     }
 
     /// The client takes nothing now, though there is something.
-    pub(super) fn is_stuck(&self) {
+    pub(super) fn stall(&mut self) {
         self.outgoing.set_behind(true);
+        self.outgoing.settle();
     }
 
     /// Gathers what may be sent, at most `limit` bytes of it.
@@ -304,11 +307,10 @@ impl JoinStream {
             }
             if self.held.is_some() {
                 if limit == 0 {
-                    self.is_stuck();
                     if self.ahead.is_none() {
                         self.ahead = Some(self.outgoing.step(now)).filter(|step| !matches!(step, Step::Wait(_)));
                     }
-                    self.outgoing.settle();
+                    self.stall();
                 }
                 return Fill::More;
             }

@@ -57,8 +57,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Pending => {
                     for id in &self.dirty {
-                        if let Some(Kind::Join(join)) = self.http.get_mut(*id).map(|stream| &stream.kind) {
-                            join.is_stuck();
+                        if let Some(Kind::Join(join)) = self.http.get_mut(*id).map(|stream| &mut stream.kind) {
+                            join.stall();
                         }
                     }
                     return Ok(Poll::Pending);
