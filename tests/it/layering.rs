@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("server", &["clock", "domain", "proto", "random", "session", "engine", "auth", "telemetry", "hub", "grpc"]),
     ("client", &["clock", "domain", "proto"]),
     ("http2", &[]),
-    ("bench", &["clock", "domain", "proto", "server", "telemetry"]),
+    ("bench", &["clock", "domain", "http2", "proto", "server", "telemetry"]),
     ("cli", &["bench", "clock", "domain", "proto", "client", "server", "telemetry"]),
 ];
 

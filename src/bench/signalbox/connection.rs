@@ -6,6 +6,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use crate::{
     bench::wire::{Member, Seen, Wire},
     domain::MAX_FRAME_BYTES,
+    http2::ErrorCode,
     proto,
 };
 use prost::Message as _;
@@ -354,7 +355,7 @@ impl Sink for Taking<'_> {
                 // After a whole answer it only says that nothing more is taken.
                 self.streams.ended(
                     head.stream,
-                    Err(format!("the server reset the stream: {}", error(code))),
+                    Err(format!("the server reset the stream: {}", ErrorCode(code))),
                     self.seen,
                 );
             }
@@ -420,26 +421,5 @@ fn going(payload: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     let more = String::from_utf8_lossy(&payload[8..]).into_owned();
-    Err(io::Error::new(io::ErrorKind::ConnectionAborted, format!("the server sent GOAWAY {} {more}", error(code))))
-}
-
-/// The name of an HTTP/2 error.
-fn error(code: u32) -> String {
-    const NAMES: [&str; 14] = [
-        "NO_ERROR",
-        "PROTOCOL_ERROR",
-        "INTERNAL_ERROR",
-        "FLOW_CONTROL_ERROR",
-        "SETTINGS_TIMEOUT",
-        "STREAM_CLOSED",
-        "FRAME_SIZE_ERROR",
-        "REFUSED_STREAM",
-        "CANCEL",
-        "COMPRESSION_ERROR",
-        "CONNECT_ERROR",
-        "ENHANCE_YOUR_CALM",
-        "INADEQUATE_SECURITY",
-        "HTTP_1_1_REQUIRED",
-    ];
-    NAMES.get(code as usize).map_or_else(|| format!("error {code}"), |name| (*name).to_owned())
+    Err(io::Error::new(io::ErrorKind::ConnectionAborted, format!("the server sent GOAWAY {} {more}", ErrorCode(code))))
 }
