@@ -18,16 +18,12 @@ use crate::{
         join::{JOIN_TIMEOUT, Reader, Taken, first_frame, no_join, too_late},
         outgoing::{Outgoing, Step},
     },
-    hub::{Bell, Bits, Goodbye},
+    hub::{Bits, Goodbye},
     proto,
     session::Command,
 };
 
-/// How many commands of one stream are taken in one turn: those that receive
-/// what they bring about must get theirs before their outboxes are full.
-const COMMANDS_PER_TURN: usize = 256;
-
-use super::{Credentials, load};
+use super::{Credentials, WORK_PER_TURN, load};
 
 type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
 
@@ -151,7 +147,7 @@ impl JoinStream {
             if matches!(self.phase, Phase::Deaf) {
                 return data.len();
             }
-            if self.is_joining() || commands.len() >= COMMANDS_PER_TURN {
+            if self.is_joining() || commands.len() >= WORK_PER_TURN {
                 return data.len() - input.len();
             }
             match self.cutter.next(&mut input) {
@@ -256,19 +252,18 @@ impl JoinStream {
     }
 
     /// Whether what it has to send waits, because this thread is busy.
-    pub(super) fn waits(&mut self, bell: &Arc<Bell>, now: Instant) -> bool {
-        let may =
-            self.held.is_none() && self.ahead.is_none() && self.outgoing.may_wait() && load::is_busy(now.into_std());
-        match self.waits_since {
-            Some(since) if may && now < since + load::WAIT => return true,
-            None if may => {
-                self.waits_since = Some(now);
-                load::wait(Arc::clone(bell), self.bit());
-                return true;
-            }
-            _ => self.waits_since = None,
+    pub(super) fn waits(&mut self, now: Instant) -> bool {
+        let may = self.held.is_none() && self.ahead.is_none() && self.outgoing.may_wait() && load::is_busy(now);
+        if !may || self.waits_since.is_some_and(|since| now >= since + load::WAIT) {
+            self.waits_since = None;
+            return false;
         }
-        false
+        if self.waits_since.is_none() {
+            self.waits_since = Some(now);
+            let outbox = self.outgoing.outbox();
+            load::wait(Arc::clone(outbox.bell()), outbox.bit(), now);
+        }
+        true
     }
 
     /// The client takes nothing now, though there is something.

@@ -5,12 +5,9 @@
 //! client, and sends both in one write. A thread with time to spare sends them
 //! at once: then nobody waits.
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::hub::{Bell, Bits};
 
@@ -97,9 +94,9 @@ pub(super) fn is_busy(now: Instant) -> bool {
 
 /// Rings once outcomes have waited long enough, or the thread has time to
 /// spare.
-pub(super) fn wait(bell: Arc<Bell>, bit: Bits) {
+pub(super) fn wait(bell: Arc<Bell>, bit: Bits, now: Instant) {
     let is_swept = LOAD.with_borrow_mut(|load| {
-        load.waiting.push_back(Waiting { until: Instant::now() + WAIT, bell, bit });
+        load.waiting.push_back(Waiting { until: now + WAIT, bell, bit });
         std::mem::replace(&mut load.is_swept, true)
     });
     if !is_swept {
@@ -117,8 +114,73 @@ async fn sweep() {
             load.waiting.front().map(|waiting| waiting.until)
         });
         match next {
-            Some(next) => tokio::time::sleep_until(next.into()).await,
+            Some(next) => tokio::time::sleep_until(next).await,
             None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_millis(6);
+
+    /// The thread works for so long, and then parks for so long.
+    async fn go(works: Duration, parks: Duration) {
+        tokio::time::advance(works).await;
+        before_park();
+        tokio::time::advance(parks).await;
+        after_park();
+    }
+
+    fn waiting() -> Arc<Bell> {
+        let bell = Arc::<Bell>::default();
+        wait(Arc::clone(&bell), Bell::bit(0), Instant::now());
+        bell
+    }
+
+    fn has_rung(bell: &Bell) -> bool {
+        bell.take() != 0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_is_busy_when_it_has_less_than_a_third_to_spare() {
+        assert!(!is_busy(Instant::now()), "nobody tells when it parks");
+        after_park();
+        for (works, parks, busy) in [(10, 1, true), (10, 5, false), (1, 10, false), (7, 2, true)] {
+            go(Duration::from_millis(works), Duration::from_millis(parks)).await;
+            assert_eq!(is_busy(Instant::now()), busy, "{works} ms of work to {parks} parked");
+        }
+        go(LONG, LONG).await;
+        tokio::time::advance(LONG).await;
+        assert!(is_busy(Instant::now()), "one that never parks");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_waits_20_ms_at_most() {
+        after_park();
+        go(LONG, Duration::ZERO).await;
+        let bell = waiting();
+        before_park();
+        assert!(!has_rung(&bell), "a busy thread lets it wait");
+        tokio::time::sleep(WAIT - Duration::from_millis(1)).await;
+        assert!(!has_rung(&bell));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(has_rung(&bell));
+        let later = waiting();
+        tokio::time::sleep(WAIT + Duration::from_millis(1)).await;
+        assert!(has_rung(&later), "who comes after the sweep is swept too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_with_time_to_spare_lets_nothing_wait() {
+        after_park();
+        go(Duration::ZERO, LONG).await;
+        let bell = waiting();
+        before_park();
+        assert!(has_rung(&bell));
     }
 }

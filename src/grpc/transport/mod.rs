@@ -14,6 +14,7 @@ mod load;
 mod routed;
 mod send;
 mod stream;
+mod timing;
 mod writing;
 
 use std::{
@@ -57,8 +58,9 @@ use stream::{Kind, Stream};
 const READ_BYTES: usize = 64 * 1_024;
 /// How often a turn reads: others want their turn.
 const READS_PER_TURN: usize = 4;
-/// How many calls, and commands, a turn deals with before the others' turn: at
-/// most a quarter of what an outbox holds by default.
+/// How many calls, and commands, a turn deals with before the others' turn: those
+/// that receive what they bring about must get theirs before their outboxes are
+/// full. A quarter of what one holds by default.
 const WORK_PER_TURN: usize = 256;
 /// How much a peer may leave unread before its requests are left unread, too.
 const UNREAD_BYTES: usize = 1_048_576;
@@ -69,12 +71,6 @@ const WINDOW_BYTES: u32 = 1_048_576;
 const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
 /// How long a peer may take for the preface.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The client preface and the header of the SETTINGS frame that must follow.
-/// Source: RFC 9113, section 3.4.
-const PREFACE_BYTES: usize = 24 + 9;
-/// Pings find dead peers within 30 s. Source: the contract, the life of a
-/// stream, 7.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// How long a peer may take to close after it was told all.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -489,73 +485,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 dirty.push_back(id);
             }
         });
-    }
-
-    fn is_due(&mut self, at: Option<Instant>) {
-        self.due = [self.due, at].into_iter().flatten().min();
-    }
-
-    /// What is due by now.
-    fn on_time(&mut self, now: Instant) -> Result<(), Over> {
-        if self.heard_bytes < PREFACE_BYTES && now >= self.opened_at + PREFACE_TIMEOUT {
-            return Err(Over);
-        }
-        if let Phase::Lingering(until) = self.phase
-            && now >= until
-        {
-            return Err(Over);
-        }
-        if self.http.streams() > 0 && now >= self.heard_at + KEEPALIVE.0 {
-            match self.pinged_at {
-                None => {
-                    self.http.ping();
-                    self.pinged_at = Some(now);
-                }
-                Some(at) if now >= at + KEEPALIVE.1 => return Err(Over),
-                Some(_) => {}
-            }
-        }
-        if self.due.is_some_and(|due| now >= due) {
-            let mut due = None;
-            let dirty = &mut self.dirty;
-            self.http.for_each_mut(|id, stream| {
-                let Kind::Join(join) = &mut stream.kind else { return };
-                match join.due() {
-                    Some(at) if now >= at => {
-                        join.on_time(now);
-                        if !std::mem::replace(&mut stream.is_dirty, true) {
-                            dirty.push_back(id);
-                        }
-                    }
-                    at => due = [due, at].into_iter().flatten().min(),
-                }
-            });
-            self.due = due;
-        }
-        Ok(())
-    }
-
-    /// Sets the timer. Ready when something is due already.
-    fn sleep(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let preface = (self.heard_bytes < PREFACE_BYTES).then(|| self.opened_at + PREFACE_TIMEOUT);
-        let linger = match self.phase {
-            Phase::Lingering(until) => Some(until),
-            Phase::Serving | Phase::Closing => None,
-        };
-        let keepalive = (self.http.streams() > 0)
-            .then(|| self.pinged_at.map_or(self.heard_at + KEEPALIVE.0, |at| at + KEEPALIVE.1));
-        let Some(next) = [preface, linger, keepalive, self.due].into_iter().flatten().min() else {
-            return Poll::Pending;
-        };
-        // Fires early rather than being set anew at every read.
-        if next < self.timer_at || self.timer_at <= now {
-            self.timer.as_mut().reset(next);
-            self.timer_at = next;
-        } else if self.is_timed {
-            return Poll::Pending;
-        }
-        self.is_timed = true;
-        self.timer.as_mut().poll(context)
     }
 }
 

@@ -108,7 +108,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         let Some(stream) = self.http.get_mut(id) else { return false };
         match &mut stream.kind {
             Kind::Join(join) => {
-                if join.waits(&self.bell, now) {
+                if join.waits(now) {
                     return false;
                 }
                 let fill = join.fill(limit, now, parts);

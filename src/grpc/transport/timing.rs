@@ -1,0 +1,92 @@
+//! What a transport does because time has passed: it cuts peers that say
+//! nothing, asks the others for signs of life, and gives its streams their turn.
+//! One timer for all of it.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use super::{Over, PREFACE_TIMEOUT, Phase, Transport, stream::Kind};
+
+/// The client preface and the header of the SETTINGS frame that must follow.
+/// Source: RFC 9113, section 3.4.
+const PREFACE_BYTES: usize = 24 + 9;
+/// Pings find dead peers within 30 s. Source: the contract, the life of a
+/// stream, 7.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
+    /// A stream has something to do at this time.
+    pub(super) fn is_due(&mut self, at: Option<Instant>) {
+        self.due = [self.due, at].into_iter().flatten().min();
+    }
+
+    /// What is due by now.
+    pub(super) fn on_time(&mut self, now: Instant) -> Result<(), Over> {
+        if self.heard_bytes < PREFACE_BYTES && now >= self.opened_at + PREFACE_TIMEOUT {
+            return Err(Over);
+        }
+        if let Phase::Lingering(until) = self.phase
+            && now >= until
+        {
+            return Err(Over);
+        }
+        if self.http.streams() > 0 && now >= self.heard_at + KEEPALIVE.0 {
+            match self.pinged_at {
+                None => {
+                    self.http.ping();
+                    self.pinged_at = Some(now);
+                }
+                Some(at) if now >= at + KEEPALIVE.1 => return Err(Over),
+                Some(_) => {}
+            }
+        }
+        if self.due.is_some_and(|due| now >= due) {
+            let mut due = None;
+            let dirty = &mut self.dirty;
+            self.http.for_each_mut(|id, stream| {
+                let Kind::Join(join) = &mut stream.kind else { return };
+                match join.due() {
+                    Some(at) if now >= at => {
+                        join.on_time(now);
+                        if !std::mem::replace(&mut stream.is_dirty, true) {
+                            dirty.push_back(id);
+                        }
+                    }
+                    at => due = [due, at].into_iter().flatten().min(),
+                }
+            });
+            self.due = due;
+        }
+        Ok(())
+    }
+
+    /// Sets the timer. Ready when something is due already.
+    pub(super) fn sleep(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let preface = (self.heard_bytes < PREFACE_BYTES).then(|| self.opened_at + PREFACE_TIMEOUT);
+        let linger = match self.phase {
+            Phase::Lingering(until) => Some(until),
+            Phase::Serving | Phase::Closing => None,
+        };
+        let keepalive = (self.http.streams() > 0)
+            .then(|| self.pinged_at.map_or(self.heard_at + KEEPALIVE.0, |at| at + KEEPALIVE.1));
+        let Some(next) = [preface, linger, keepalive, self.due].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
+        // Fires early rather than being set anew at every read.
+        if next < self.timer_at || self.timer_at <= now {
+            self.timer.as_mut().reset(next);
+            self.timer_at = next;
+        } else if self.is_timed {
+            return Poll::Pending;
+        }
+        self.is_timed = true;
+        self.timer.as_mut().poll(context)
+    }
+}
