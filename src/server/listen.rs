@@ -61,7 +61,7 @@ impl Transports {
     }
 
     /// Accepts connections, for ever.
-    pub(super) async fn accept(self, listener: TcpListener, mut workers: Workers) {
+    pub(super) async fn accept(self, listener: TcpListener, workers: Arc<Workers>) {
         let mut pause = BACK_OFF.0;
         loop {
             match listener.accept().await {

@@ -118,7 +118,9 @@ impl Server {
         let max_streams = config.max_streams_per_transport;
         let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams };
         let transports = listen::Transports::new(settings, metrics);
-        let accepting = background.spawn(transports.clone().accept(grpc, workers));
+        // They outlive the accepting: what is said last is said by them.
+        let workers = Arc::new(workers);
+        let accepting = background.spawn(transports.clone().accept(grpc, Arc::clone(&workers)));
 
         shutdown.await;
 
@@ -135,6 +137,7 @@ impl Server {
         if ended.is_err() || !flushed {
             tracing::warn!(streams = hub.depth().streams, "some peers did not take their end in time; cutting them");
         }
+        drop(workers);
         stop.cancel();
         background.close();
         tracing::info!("stopped");

@@ -4,7 +4,11 @@
 //! threads moves work between its queues and starves some of it; one of one
 //! thread takes tasks in turn, which keeps the slowest close to the others.
 
-use std::{io, thread};
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,8 +18,8 @@ use crate::grpc::{after_park, before_park};
 /// The workers: the runtime that they were made in, and threads of their own.
 pub(super) struct Workers {
     others: Vec<Handle>,
-    /// Whose turn it is; 0 is the runtime that they were made in.
-    turn: usize,
+    /// How many turns there have been.
+    turns: AtomicUsize,
     /// The threads end when this is dropped.
     _stop: DropGuard,
 }
@@ -28,13 +32,13 @@ impl Workers {
     pub(super) fn start(count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let others = (1..count).map(|number| start(number, stop.clone())).collect::<io::Result<_>>()?;
-        Ok(Self { others, turn: 0, _stop: stop.drop_guard() })
+        Ok(Self { others, turns: AtomicUsize::new(0), _stop: stop.drop_guard() })
     }
 
-    /// Who takes the next connection: nobody else means the calling runtime.
-    pub(super) fn next(&mut self) -> Option<&Handle> {
-        let turn = self.turn;
-        self.turn = if turn < self.others.len() { turn + 1 } else { 0 };
+    /// Who takes the next connection, in turn: nobody else means the calling
+    /// runtime.
+    pub(super) fn next(&self) -> Option<&Handle> {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
         turn.checked_sub(1).and_then(|other| self.others.get(other))
     }
 }

@@ -25,3 +25,4 @@ mod signals;
 mod slow;
 mod support;
 mod watching;
+mod workers;
