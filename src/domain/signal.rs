@@ -64,6 +64,11 @@ impl Signal {
         Ok(Self { kind, data })
     }
 
+    /// A signal that was one before, of its parts.
+    pub(crate) fn again(kind: &str, data: &str) -> Self {
+        Self { kind: SignalType(kind.to_owned()), data: data.to_owned() }
+    }
+
     /// The type.
     #[must_use]
     pub fn kind(&self) -> &SignalType {

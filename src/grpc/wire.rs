@@ -5,7 +5,7 @@ mod hot;
 
 pub(super) use hot::read_send;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -136,7 +136,7 @@ pub(super) fn preamble(admission: Admission, limits: &Limits) -> Preamble {
         more_connections: pages.more(),
     });
     let results = restated.into_iter().map(|result| encoded(|into| append_outcome(&result, into)));
-    let events = missed.into_iter().map(|missed: Arc<Entry>| entry(&missed));
+    let events = missed.into_iter().map(|missed| entry(&missed));
     Box::new(std::iter::once(frame(joined)).chain(pages).chain(results).chain(events))
 }
 
@@ -251,12 +251,12 @@ fn to_duration(duration: Duration) -> prost_types::Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::{sync::Arc, time::SystemTime};
 
     use super::*;
     use crate::{
         domain::{ConnectionId, RESUME_TOKEN_BYTES, ResumeToken},
-        session::Handle,
+        session::{Handle, Missed},
     };
 
     fn read(frame: &Bytes) -> join_response::Event {
@@ -288,7 +288,7 @@ mod tests {
             window: Duration::from_secs(3),
             last_send_id: 0,
             restated: Vec::new(),
-            missed: Vec::new(),
+            missed: Missed::default(),
         }
     }
 

@@ -7,6 +7,8 @@ use crate::domain::{
     Sequence, SignalTypes,
 };
 
+use super::log::Missed;
+
 /// One life of a connection's stream: a resume starts the next. What an
 /// earlier one still sends or reports is ignored.
 pub type Generation = u64;
@@ -144,7 +146,7 @@ pub struct Admission {
     /// The outcomes that the client may not have.
     pub restated: Vec<SendResult>,
     /// The events that the client missed and is entitled to.
-    pub missed: Vec<Arc<Entry>>,
+    pub missed: Missed,
 }
 
 /// What a session looks like from outside.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock::Now,
     domain::{
-        ConnectionId, ConnectionInfo, Ending, Entry, Epoch, Event, Reason, Refusal, ResumeToken, Role, SendId, Sequence,
+        ConnectionId, ConnectionInfo, Ending, Epoch, Event, Reason, Refusal, ResumeToken, Role, SendId, Sequence,
     },
 };
 
@@ -14,7 +14,7 @@ use super::{
     bucket::Bucket,
     effect::{Admission, ConnectionView, Effect, Handle, Outcome, View},
     ledger::Ledger,
-    log::Log,
+    log::{Log, Missed},
     member::{Member, Stream},
 };
 
@@ -146,7 +146,7 @@ impl Session {
             window,
             last_send_id: 0,
             restated: Vec::new(),
-            missed: Vec::new(),
+            missed: Missed::default(),
         })
     }
 
@@ -188,7 +188,7 @@ impl Session {
             window,
             last_send_id: member.ledger.last(),
             restated: member.ledger.after(resume.last_result_send_id),
-            missed: Vec::new(),
+            missed: Missed::default(),
         };
         match missed {
             Some((since, missed)) => {
@@ -203,15 +203,14 @@ impl Session {
 
     /// What the client lacks, and since when; nothing when the log, or this
     /// life of the session, doesn't reach back to it.
-    fn missed(&self, joined: Sequence, resume: &Resume, view: &View) -> Option<(Sequence, Vec<Arc<Entry>>)> {
+    fn missed(&self, joined: Sequence, resume: &Resume, view: &View) -> Option<(Sequence, Missed)> {
         if resume.epoch != self.epoch {
             return None;
         }
         let member = self.members.get(&joined)?;
         // Nothing before its joining was ever for it.
         let since = resume.last_sequence.max(member.joined);
-        let entries = self.log.after(since, self.sequence)?;
-        Some((since, entries.filter(|entry| view.admits(entry, member.info.id)).cloned().collect()))
+        Some((since, self.log.after(since, self.sequence, view, member.info.id)?))
     }
 
     /// Everyone, or, for one who is spared the others, only itself.

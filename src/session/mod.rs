@@ -34,6 +34,7 @@ pub use effect::{
 pub use idempotency::KEYS_KEPT_FOR;
 pub use join::{Join, Resume};
 pub use ledger::OUTCOMES_KEPT;
+pub use log::Missed;
 
 use idempotency::Responses;
 use log::Log;
@@ -161,7 +162,7 @@ impl Session {
     fn append(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) -> Sequence {
         self.sequence += 1;
         let entry = Arc::new(Entry { sequence: self.sequence, at: now.wall, event });
-        self.log.push(Arc::clone(&entry), &self.limits);
+        self.log.push(&entry, &self.limits);
         effects.push(Effect::Entry(entry));
         self.sequence
     }

@@ -284,8 +284,8 @@ fn a_resume_gets_what_it_missed_in_order_and_the_outcomes_it_lacks() {
     bed.command(other.handle, Command::Leave);
     let back = bed.resume(memory(&member));
     assert_eq!(back.restated, [SendResult { send_id: 1, outcome: lost }]);
-    let missed: Vec<_> = back.missed.iter().map(|entry| &entry.event).collect();
-    let [Event::Created(created), Event::Signal { .. }, Event::Destroyed(left, _)] = missed[..] else {
+    let missed: Vec<_> = back.missed.iter().map(|entry| entry.event.clone()).collect();
+    let [Event::Created(created), Event::Signal { .. }, Event::Destroyed(left, _)] = &missed[..] else {
         panic!("{missed:?}")
     };
     assert_eq!((created.id, *left), (other.info.id, other.info.id));

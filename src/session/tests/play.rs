@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Admission, Command, ConnectionView, Effect, Handle, Join, KEYS_KEPT_FOR, Outcome, Resume, SendResult},
+    super::{
+        Admission, Command, ConnectionView, Effect, Handle, Join, KEYS_KEPT_FOR, Missed, Outcome, Resume, SendResult,
+    },
     history::{Claim, Step, Via, Wish},
     model::{Allowance, Client, World},
 };
@@ -170,7 +172,7 @@ impl World {
             window,
             last_send_id: 0,
             restated: Vec::new(),
-            missed: Vec::new(),
+            missed: Missed::default(),
         };
         assert_eq!(admission, expected);
         self.clients.push(Client {
@@ -259,13 +261,13 @@ impl World {
             window,
             last_send_id: client.last_send_id(),
             restated: restated.map(|(id, outcome)| SendResult { send_id: *id, outcome: outcome.clone() }).collect(),
-            missed: Vec::new(),
+            missed: Missed::default(),
         };
         if reached {
             let missed = self.order[since as usize..].iter().filter(|entry| client.is_entitled_to(entry));
             expected.missed = missed.cloned().collect();
             client.base = client.base.min(since);
-            client.received.extend(admission.missed.iter().cloned());
+            client.received.extend(admission.missed.iter());
         } else {
             (client.base, client.wishes) = (self.order.len() as Sequence, vec![(0, wish.clone())]);
             client.received.clear();
