@@ -95,30 +95,42 @@ impl ConnectionId {
     /// Anything else can't be a connection's name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text: &[u8; Self::TEXT_BYTES] = text.as_bytes().try_into().ok()?;
+        Self::parse_bytes(text.as_bytes())
+    }
+
+    /// As [`ConnectionId::parse`], of what may not even be text.
+    #[must_use]
+    pub fn parse_bytes(text: &[u8]) -> Option<Self> {
+        let text: &[u8; Self::TEXT_BYTES] = text.try_into().ok()?;
         let mut bytes = [0; 16];
-        let mut at = 0;
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                if text[at] != b'-' {
-                    return None;
-                }
-                at += 1;
-            }
-            *byte = nibble(text[at])? << 4 | nibble(text[at + 1])?;
-            at += 2;
+        // Looked at once, at the end: most are well spelled.
+        let mut wrong = 0;
+        for (byte, at) in bytes.iter_mut().zip(DIGITS) {
+            let (high, low) = (NIBBLES[usize::from(text[at])], NIBBLES[usize::from(text[at + 1])]);
+            wrong |= high | low;
+            *byte = high << 4 | low & 0xf;
         }
-        Some(Self(Uuid::from_bytes(bytes)))
+        let hyphens = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
+        (hyphens && wrong & NO_DIGIT == 0).then(|| Self(Uuid::from_bytes(bytes)))
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// Where the two digits of each byte begin.
+const DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// What is no digit.
+const NO_DIGIT: u8 = 0x80;
+
+/// The value of each digit.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        nibbles[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    nibbles
+};
 
 /// A map by connection. Its keys are made by the server and random, so that
 /// they are hash enough by themselves: a client can look for what it likes, but

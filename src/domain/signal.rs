@@ -1,5 +1,7 @@
 //! A signal and whom it is for.
 
+use std::collections::HashSet;
+
 use super::{ConnectionId, Limits, MAX_DATA_BYTES, MAX_TYPE_BYTES, Reason, Refusal};
 
 /// What receivers filter on: at most 128 bytes of `A-Z a-z 0-9 - _ ~`, may be
@@ -125,7 +127,7 @@ impl SignalTypes {
 }
 
 /// A recipient as the sender named it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Named {
     /// What could be a connection.
     Id(ConnectionId),
@@ -155,9 +157,6 @@ impl std::fmt::Display for Named {
 /// server keep.
 const MAX_NAMED_BYTES: usize = 128;
 
-/// Among so few, looking at all is the quickest way to find one named twice.
-const FEW: usize = 8;
-
 /// Whom a signal is for: at least one recipient, each named once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipients(Vec<Named>);
@@ -169,37 +168,38 @@ impl Recipients {
     /// `RECIPIENTS_INVALID` for none, for more than `limits.max_recipients`, or
     /// for one over 128 bytes.
     pub fn parse(ids: Vec<String>, limits: &Limits) -> Result<Self, Refusal> {
+        Self::new(ids.into_iter().map(Named::read).collect(), limits)
+    }
+
+    /// As [`Recipients::parse`], of names that were read.
+    ///
+    /// # Errors
+    /// As [`Recipients::parse`].
+    pub fn new(mut named: Vec<Named>, limits: &Limits) -> Result<Self, Refusal> {
         let refuse = |message| Err(Refusal::new(Reason::RecipientsInvalid, message).field("to.connection_ids"));
-        let most = limits.max_recipients;
-        if ids.is_empty() {
+        let (given, most) = (named.len(), limits.max_recipients);
+        if named.is_empty() {
             return refuse(format!(
                 "`to` is present but names 0 recipients; it must name 1 to {most}, or be unset for a broadcast"
             ));
         }
-        if limits.exceeds(ids.len(), most) {
-            let given = ids.len();
+        if limits.exceeds(given, most) {
             return refuse(format!("`to` names {given} recipients; the limit is {most}"));
         }
-        if let Some(long) = ids.iter().find(|id| id.len() > MAX_NAMED_BYTES) {
-            let given = long.len();
+        let lengths = named.iter().map(|named| match named {
+            Named::Id(_) => ConnectionId::TEXT_BYTES,
+            Named::Other(text) => text.len(),
+        });
+        if let Some(long) = lengths.into_iter().find(|length| *length > MAX_NAMED_BYTES) {
             return refuse(format!(
-                "`to` names a recipient by {given} bytes; a connection id has 36, the limit is {MAX_NAMED_BYTES}"
+                "`to` names a recipient by {long} bytes; a connection id has 36, the limit is {MAX_NAMED_BYTES}"
             ));
         }
-        let mut named: Vec<Named> = Vec::with_capacity(ids.len());
-        if ids.len() <= FEW {
-            for id in ids.into_iter().map(Named::read) {
-                if !named.contains(&id) {
-                    named.push(id);
-                }
-            }
-            return Ok(Self(named));
-        }
-        let mut seen = std::collections::HashSet::with_capacity(ids.len());
-        for id in ids {
-            if seen.insert(id.clone()) {
-                named.push(Named::read(id));
-            }
+        if given > 1 {
+            let mut seen = HashSet::with_capacity(given);
+            let first: Vec<_> = named.iter().map(|named| seen.insert(named)).collect();
+            let mut first = first.into_iter();
+            named.retain(|_| first.next() == Some(true));
         }
         Ok(Self(named))
     }

@@ -6,14 +6,24 @@ use http_body_util::BodyExt as _;
 use prost::Message as _;
 
 use crate::{
-    domain::{MAX_FRAME_BYTES, Reason, Refusal},
-    proto::{JoinRequest, join_request::Frame},
+    domain::{Limits, MAX_FRAME_BYTES, Named, Reason, Refusal, SendId},
+    proto::{self, JoinRequest, join_request::Frame},
 };
 
 use super::{
+    parse::{self, Attempt},
     status::bad_message,
     wire::{PREFIX_BYTES, read_send},
 };
+
+/// What a client asks for in one frame.
+#[derive(Debug, PartialEq)]
+pub(super) enum Request {
+    Join(proto::Join),
+    Send(SendId, Attempt),
+    Disconnect(SendId, Named),
+    Leave,
+}
 
 /// Why there is no next frame.
 #[derive(Debug)]
@@ -36,10 +46,10 @@ pub(super) struct Cutter {
 
 impl Cutter {
     /// The next frame. Nothing: all of `input` is taken in, and more is needed.
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, Refusal> {
+    pub(super) fn next(&mut self, input: &mut &[u8], limits: &Limits) -> Result<Option<Request>, Refusal> {
         if self.partial.is_empty() {
             if let Some(message) = take_message(input)? {
-                return decode(message).map(Some);
+                return decode(message, limits).map(Some);
             }
             self.partial.extend_from_slice(input);
             *input = &[];
@@ -59,7 +69,7 @@ impl Cutter {
             }
             if message_length(&self.partial)? == Some(length - PREFIX_BYTES) {
                 let whole = std::mem::take(&mut self.partial);
-                return decode(&whole[PREFIX_BYTES..]).map(Some);
+                return decode(&whole[PREFIX_BYTES..], limits).map(Some);
             }
         }
     }
@@ -124,10 +134,10 @@ impl<B: Body<Data = Bytes> + Unpin> Frames<B> {
     }
 
     /// The next frame. Cancelling loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Frame, Ended> {
+    pub(super) async fn next(&mut self, limits: &Limits) -> Result<Request, Ended> {
         loop {
             let mut input = &self.data[..];
-            let cut = self.cutter.next(&mut input);
+            let cut = self.cutter.next(&mut input, limits);
             let taken = self.data.len() - input.len();
             self.data.advance(taken);
             if let Some(frame) = cut.map_err(Ended::Invalid)? {
@@ -146,15 +156,23 @@ impl<B: Body<Data = Bytes> + Unpin> Frames<B> {
     }
 }
 
-fn decode(message: &[u8]) -> Result<Frame, Refusal> {
+fn decode(message: &[u8], limits: &Limits) -> Result<Request, Refusal> {
     if let Some(send) = read_send(message) {
-        return Ok(Frame::Send(send));
+        return Ok(Request::Send(send.send_id, parse::read_send(send, limits)));
     }
     let request = JoinRequest::decode(message)
         .map_err(|error| invalid(format!("the frame is no JoinRequest in protobuf: {error}")))?;
-    request.frame.ok_or_else(|| {
-        invalid("the frame is empty or of an unknown kind; it must be join, send, disconnect or leave".into())
-    })
+    match request.frame {
+        Some(Frame::Join(join)) => Ok(Request::Join(join)),
+        Some(Frame::Send(send)) => Ok(Request::Send(send.send_id, parse::send(send, limits))),
+        Some(Frame::Disconnect(disconnect)) => {
+            Ok(Request::Disconnect(disconnect.send_id, Named::read(disconnect.connection_id)))
+        }
+        Some(Frame::Leave(_)) => Ok(Request::Leave),
+        None => {
+            Err(invalid("the frame is empty or of an unknown kind; it must be join, send, disconnect or leave".into()))
+        }
+    }
 }
 
 fn invalid(message: String) -> Refusal {
@@ -168,7 +186,7 @@ mod tests {
     use prost::bytes::BufMut as _;
 
     use super::*;
-    use crate::proto::{self, SendSignal};
+    use crate::{domain::Signal, proto::SendSignal};
 
     fn encoded(requests: &[JoinRequest]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -180,7 +198,7 @@ mod tests {
         bytes
     }
 
-    fn read(pieces: Vec<Vec<u8>>) -> (Vec<Frame>, Ended) {
+    fn read(pieces: Vec<Vec<u8>>) -> (Vec<Request>, Ended) {
         let pieces = pieces
             .into_iter()
             .map(|piece| Ok::<_, std::convert::Infallible>(http_body::Frame::data(Bytes::from(piece))));
@@ -189,7 +207,7 @@ mod tests {
         runtime.block_on(async {
             let mut all = Vec::new();
             loop {
-                match frames.next().await {
+                match frames.next(&Limits::default()).await {
                     Ok(frame) => all.push(frame),
                     Err(ended) => return (all, ended),
                 }
@@ -229,11 +247,10 @@ mod tests {
             ids in prop::collection::vec(any::<u64>(), 0..20),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
         ) {
-            let sent: Vec<Frame> = ids
-                .iter()
-                .map(|id| Frame::Send(SendSignal { send_id: *id, signal: Some(proto::Signal::default()), to: None }))
-                .collect();
-            let requests: Vec<_> = sent.iter().map(|frame| JoinRequest { frame: Some(frame.clone()) }).collect();
+            let signal = || Signal::parse(String::new(), String::new()).unwrap();
+            let sent: Vec<_> = ids.iter().map(|id| Request::Send(*id, Ok((signal(), None)))).collect();
+            let send = |id: &u64| SendSignal { send_id: *id, signal: Some(proto::Signal::default()), to: None };
+            let requests: Vec<_> = ids.iter().map(|id| JoinRequest { frame: Some(Frame::Send(send(id))) }).collect();
             let bytes = encoded(&requests);
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             at.sort_unstable();

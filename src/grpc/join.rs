@@ -18,14 +18,14 @@ use crate::{
     domain::{ConnectionId, Ending, RESUME_TOKEN_BYTES, Reason, Refusal, ResumeToken, SendId, SessionId},
     engine::{Link, OutletId, lock},
     hub::Outbox,
-    proto::{self, join_request::Frame},
+    proto,
     random::NoRandomness,
     session::{Command, Join, Outcome},
 };
 
 use super::{
     Services,
-    frames::{Ended, Frames},
+    frames::{Ended, Frames, Request},
     parse, wire,
 };
 
@@ -101,7 +101,7 @@ impl Reader {
         let first = tokio::select! {
             biased;
             () = over.cancelled() => return,
-            first = tokio::time::timeout(JOIN_TIMEOUT, frames.next()) => first,
+            first = tokio::time::timeout(JOIN_TIMEOUT, frames.next(&self.services.limits)) => first,
         };
         let join = match first {
             Err(_) => Err(too_late()),
@@ -172,7 +172,7 @@ impl Reader {
         loop {
             // A sender whose frames are all there already would never yield.
             tokio::task::coop::consume_budget().await;
-            let taken = match frames.next().await {
+            let taken = match frames.next(&self.services.limits).await {
                 Ok(frame) => self.take(frame),
                 // The connection stays and receives.
                 Err(Ended::HalfClosed) => return,
@@ -194,22 +194,15 @@ impl Reader {
     }
 
     /// Makes a command of a frame.
-    pub(super) fn take(&self, frame: Frame) -> Taken {
-        let limits = &self.services.limits;
-        match frame {
-            Frame::Send(_) | Frame::Disconnect(_) if self.outbox.is_ending() => Taken::Nothing,
-            Frame::Send(send) => {
-                let id = send.send_id;
-                let attempt = self.begin_send(id).and_then(|()| parse::send(send, limits));
-                Taken::Command(Command::Send(id, attempt))
+    pub(super) fn take(&self, request: Request) -> Taken {
+        match request {
+            Request::Send(..) | Request::Disconnect(..) if self.outbox.is_ending() => Taken::Nothing,
+            Request::Send(id, attempt) => Taken::Command(Command::Send(id, self.begin_send(id).and(attempt))),
+            Request::Disconnect(id, whom) => {
+                Taken::Command(Command::Disconnect(id, self.begin_send(id).map(|()| whom)))
             }
-            Frame::Disconnect(disconnect) => {
-                let id = disconnect.send_id;
-                let attempt = self.begin_send(id).map(|()| parse::connection(disconnect.connection_id));
-                Taken::Command(Command::Disconnect(id, attempt))
-            }
-            Frame::Leave(_) => Taken::Last(Command::Leave),
-            Frame::Join(_) => Taken::Refused(
+            Request::Leave => Taken::Last(Command::Leave),
+            Request::Join(_) => Taken::Refused(
                 Refusal::new(Reason::AlreadyJoined, "a second join frame; a stream joins once").field("frame"),
             ),
         }
@@ -249,14 +242,14 @@ impl Reader {
 }
 
 /// The first frame, which must be `join`.
-pub(super) fn first_frame(frame: Frame) -> Result<proto::Join, Refusal> {
-    match frame {
-        Frame::Join(join) => Ok(join),
-        other => {
-            Err(Refusal::new(Reason::JoinRequired, format!("the first frame is a {}; it must be join", name(&other)))
-                .field("frame"))
-        }
-    }
+pub(super) fn first_frame(request: Request) -> Result<proto::Join, Refusal> {
+    let name = match request {
+        Request::Join(join) => return Ok(join),
+        Request::Send(..) => "send",
+        Request::Disconnect(..) => "disconnect",
+        Request::Leave => "leave",
+    };
+    Err(Refusal::new(Reason::JoinRequired, format!("the first frame is a {name}; it must be join")).field("frame"))
 }
 
 /// No frame came at all.
@@ -284,14 +277,5 @@ impl Drop for PanicGuard {
         if std::thread::panicking() {
             panicked(&self.outbox);
         }
-    }
-}
-
-fn name(frame: &Frame) -> &'static str {
-    match frame {
-        Frame::Join(_) => "join",
-        Frame::Send(_) => "send",
-        Frame::Disconnect(_) => "disconnect",
-        Frame::Leave(_) => "leave",
     }
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{
-        ConnectionId, IdempotencyKey, Limits, Named, Reason, Recipients, Refusal, ResumeToken, Signal, SignalTypes,
-    },
+    domain::{ConnectionId, IdempotencyKey, Limits, Reason, Recipients, Refusal, ResumeToken, Signal, SignalTypes},
     proto,
     session::{Resume, ServerSend, View},
 };
+
+use super::wire::Send;
 
 /// What a `join` frame says besides the session.
 pub(super) struct Wish {
@@ -49,19 +49,31 @@ fn window(window: prost_types::Duration) -> Result<Duration, Refusal> {
     })
 }
 
-pub(super) fn signal(signal: Option<proto::Signal>) -> Result<Signal, Refusal> {
-    let Some(signal) = signal else {
-        return Err(Refusal::new(Reason::FrameInvalid, "the send has no signal; it must be set").field("signal"));
-    };
+fn signal(signal: Option<proto::Signal>) -> Result<Signal, Refusal> {
+    let signal = signal.ok_or_else(no_signal)?;
     Signal::parse(signal.r#type, signal.data)
 }
 
-pub(super) fn recipients(to: Option<proto::Recipients>, limits: &Limits) -> Result<Option<Recipients>, Refusal> {
+fn no_signal() -> Refusal {
+    Refusal::new(Reason::FrameInvalid, "the send has no signal; it must be set").field("signal")
+}
+
+fn recipients(to: Option<proto::Recipients>, limits: &Limits) -> Result<Option<Recipients>, Refusal> {
     to.map(|to| Recipients::parse(to.connection_ids, limits)).transpose()
 }
 
-pub(super) fn send(send: proto::SendSignal, limits: &Limits) -> Result<(Signal, Option<Recipients>), Refusal> {
+/// What a client sends, and to whom.
+pub(super) type Attempt = Result<(Signal, Option<Recipients>), Refusal>;
+
+pub(super) fn send(send: proto::SendSignal, limits: &Limits) -> Attempt {
     Ok((signal(send.signal)?, recipients(send.to, limits)?))
+}
+
+/// The same of one that was read by hand.
+pub(super) fn read_send(send: Send<'_>, limits: &Limits) -> Attempt {
+    let (kind, data) = send.signal.ok_or_else(no_signal)?;
+    let signal = Signal::parse(kind.to_owned(), data.to_owned())?;
+    Ok((signal, send.to.map(|named| Recipients::new(named, limits)).transpose()?))
 }
 
 pub(super) fn server_send(request: proto::SendFromServerRequest, limits: &Limits) -> Result<ServerSend, Refusal> {
@@ -70,8 +82,4 @@ pub(super) fn server_send(request: proto::SendFromServerRequest, limits: &Limits
         to: recipients(request.to, limits)?,
         key: IdempotencyKey::parse(&request.idempotency_key)?,
     })
-}
-
-pub(super) fn connection(id: String) -> Named {
-    Named::read(id)
 }

@@ -13,7 +13,7 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use crate::{
-    domain::{Epoch, MAX_FRAME_BYTES, Reason, Refusal, Sequence, SessionId},
+    domain::{Epoch, MAX_FRAME_BYTES, Named, Reason, Refusal, Sequence, SessionId},
     engine::{BoxFuture, Change},
     proto::{
         self, DisconnectConnectionRequest, DisconnectConnectionResponse, GetSessionRequest, GetSessionResponse,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    Services, parse,
+    Services,
     signaling::answer,
     status::{explain_bad_message, status},
     wire,
@@ -200,7 +200,7 @@ impl SessionService for Sessions {
             self.services.gate.serve(request.metadata().as_ref())?;
             let request = request.into_inner();
             let session = self.session_id(&request.session_id)?;
-            self.services.engine.disconnect(session, parse::connection(request.connection_id)).await?;
+            self.services.engine.disconnect(session, Named::read(request.connection_id)).await?;
             Ok(DisconnectConnectionResponse {})
         };
         answer(&self.services, UnaryMethod::DisconnectConnection, call).await

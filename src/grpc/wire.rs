@@ -3,7 +3,7 @@
 
 mod hot;
 
-pub(super) use hot::read_send;
+pub(super) use hot::{Send, read_send};
 
 use std::time::Duration;
 

@@ -150,7 +150,7 @@ impl JoinStream {
             if self.is_joining() || commands.len() >= WORK_PER_TURN {
                 return data.len() - input.len();
             }
-            match self.cutter.next(&mut input) {
+            match self.cutter.next(&mut input, &reader.services.limits) {
                 Ok(None) => break,
                 Err(refusal) => self.refuse(refusal, commands),
                 Ok(Some(frame)) if matches!(self.phase, Phase::Opening { .. }) => match first_frame(frame) {

@@ -7,10 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use prost::encoding::encoded_len_varint;
 
-use crate::{
-    domain::{ConnectionId, Entry, SendId, Sequence, Signal},
-    proto,
-};
+use crate::domain::{ConnectionId, Entry, Named, SendId, Sequence, Signal};
 
 use super::PREFIX_BYTES;
 
@@ -151,30 +148,42 @@ fn timestamp(at: SystemTime) -> (i64, u32) {
 /// `JoinRequest { send: SendSignal }`, as encoders write it: fields in their
 /// order, each once, none unknown. Nothing for all else, which the generated
 /// code then reads, or refuses.
-pub(in crate::grpc) fn read_send(message: &[u8]) -> Option<proto::SendSignal> {
+pub(in crate::grpc) fn read_send(message: &[u8]) -> Option<Send<'_>> {
     let mut rest = message;
     let mut send = Fields(field(&mut rest, 2)?);
     if !rest.is_empty() {
         return None;
     }
-    let mut read = proto::SendSignal { send_id: send.number(1)?, ..proto::SendSignal::default() };
+    let mut read = Send { send_id: send.number(1)?, signal: None, to: None };
     if let Some(signal) = send.long(2)? {
         let mut signal = Fields(signal);
         let (kind, data) = (signal.text(1)?, signal.text(2)?);
         signal.end()?;
-        read.signal = Some(proto::Signal { r#type: kind, data });
+        read.signal = Some((kind, data));
     }
     if let Some(to) = send.long(3)? {
         let mut to = Fields(to);
-        let mut connection_ids = Vec::new();
+        let mut named = Vec::new();
         while let Some(id) = to.long(1)? {
-            connection_ids.push(std::str::from_utf8(id).ok()?.to_owned());
+            named.push(match ConnectionId::parse_bytes(id) {
+                Some(id) => Named::Id(id),
+                None => Named::Other(std::str::from_utf8(id).ok()?.to_owned()),
+            });
         }
         to.end()?;
-        read.to = Some(proto::Recipients { connection_ids });
+        read.to = Some(named);
     }
     send.end()?;
     Some(read)
+}
+
+/// A `SendSignal`, its texts where they lie.
+pub(in crate::grpc) struct Send<'a> {
+    pub(in crate::grpc) send_id: SendId,
+    /// Type and data.
+    pub(in crate::grpc) signal: Option<(&'a str, &'a str)>,
+    /// Whom it names, as often as it does.
+    pub(in crate::grpc) to: Option<Vec<Named>>,
 }
 
 /// The fields of a message that are still to be read. Each is asked for in
@@ -198,9 +207,9 @@ impl<'a> Fields<'a> {
         if self.is_next(number << 3 | LONG) { field(&mut self.0, number).map(Some) } else { Some(None) }
     }
 
-    fn text(&mut self, number: u8) -> Option<String> {
+    fn text(&mut self, number: u8) -> Option<&'a str> {
         let bytes = self.long(number)?.unwrap_or_default();
-        std::str::from_utf8(bytes).ok().map(str::to_owned)
+        std::str::from_utf8(bytes).ok()
     }
 
     fn end(&self) -> Option<()> {
@@ -245,7 +254,7 @@ mod tests {
     use super::{super::prefix, *};
     use crate::{
         domain::{Audience, Event},
-        proto::{JoinRequest, join_request::Frame, join_response, send_result},
+        proto::{self, JoinRequest, join_request::Frame, join_response, send_result},
     };
 
     fn generated(event: join_response::Event) -> Vec<u8> {
@@ -269,6 +278,13 @@ mod tests {
         })
     }
 
+    fn ours(message: &[u8]) -> Option<proto::SendSignal> {
+        let Send { send_id, signal, to } = read_send(message)?;
+        let signal = signal.map(|(kind, data)| proto::Signal { r#type: kind.to_owned(), data: data.to_owned() });
+        let to = to.map(|ids| proto::Recipients { connection_ids: ids.iter().map(Named::to_string).collect() });
+        Some(proto::SendSignal { send_id, signal, to })
+    }
+
     fn generated_read(message: &[u8]) -> Option<proto::SendSignal> {
         match JoinRequest::decode(message).ok()?.frame? {
             Frame::Send(send) => Some(send),
@@ -281,9 +297,9 @@ mod tests {
         fn a_send_is_read_as_the_generated_code_reads_it(send in sends()) {
             let message = JoinRequest { frame: Some(Frame::Send(send.clone())) }.encode_to_vec();
             if send.send_id < 1 << 63 {
-                prop_assert_eq!(read_send(&message), Some(send));
+                prop_assert_eq!(ours(&message), Some(send));
             } else {
-                prop_assert_eq!(read_send(&message), None);
+                prop_assert_eq!(ours(&message), None);
             }
         }
 
@@ -297,14 +313,14 @@ mod tests {
                 let at = at.index(message.len());
                 message[at] = byte;
             }
-            if let Some(read) = read_send(&message) {
+            if let Some(read) = ours(&message) {
                 prop_assert_eq!(Some(read), generated_read(&message));
             }
         }
 
         #[test]
         fn what_is_read_of_any_bytes_is_what_the_generated_code_reads(message in prop::collection::vec(0_u8..40, 0..30)) {
-            if let Some(read) = read_send(&message) {
+            if let Some(read) = ours(&message) {
                 prop_assert_eq!(Some(read), generated_read(&message));
             }
         }
