@@ -65,25 +65,29 @@ pub(super) struct Peer {
 }
 
 /// The server's side of a connection. `S` is what the user keeps of each stream.
+///
+/// In this order: what every frame of DATA needs lies together, because a
+/// thousand connections in turn find little of theirs in the caches.
+#[repr(C)]
 pub struct Connection<S> {
-    pub(super) settings: Settings,
     pub(super) output: Output,
     pub(super) reading: Reading,
-    /// A frame of which not all has come.
-    pub(super) partial: Vec<u8>,
+    pub(super) inbound: Inbound,
+    pub(super) guard: Guard,
     /// A field block of which not all has come.
     pub(super) block: Option<Box<Block>>,
-    pub(super) decoder: Decoder,
+    pub(super) outbound: Outbound,
+    pub(super) phase: Phase,
+    pub(super) peer: Peer,
+    pub(super) settings: Settings,
+    pub(super) streams: Streams<S>,
     /// How long the headers of the next request may be.
     pub(super) likely_head: u16,
-    pub(super) streams: Streams<S>,
-    pub(super) closed: Closed,
-    pub(super) inbound: Inbound,
-    pub(super) outbound: Outbound,
-    pub(super) peer: Peer,
-    pub(super) guard: Guard,
-    pub(super) phase: Phase,
     pub(super) pings: u8,
+    pub(super) closed: Closed,
+    /// A frame of which not all has come.
+    pub(super) partial: Vec<u8>,
+    pub(super) decoder: Decoder,
 }
 
 impl<S> Connection<S> {
@@ -156,7 +160,10 @@ impl<S> Connection<S> {
                 return Ok(None);
             }
             let event = match self.reading {
-                Reading::Head(bytes, have) => self.read_head(bytes, have, input)?,
+                Reading::Head(bytes, have) => match self.read_whole_data(have, input) {
+                    None => self.read_head(bytes, have, input)?,
+                    event => event,
+                },
                 Reading::Payload(head) => self.read_payload(head, input)?,
                 Reading::Data { stream, left, padding, end } => {
                     let data = take(input, left as usize);
@@ -192,6 +199,34 @@ impl<S> Connection<S> {
                 return Ok(event);
             }
         }
+    }
+
+    /// Reads a DATA frame that is there from its beginning to its end and that
+    /// nothing is to be said about: nearly all that comes is such frames. None
+    /// for any other, of which nothing was taken.
+    fn read_whole_data<'a>(&mut self, have: u8, input: &mut &'a [u8]) -> Option<Event<'a, S>> {
+        if have > 0 || self.block.is_some() {
+            return None;
+        }
+        let (head, rest) = input.split_first_chunk::<HEAD_BYTES>()?;
+        let head = FrameHead::parse(head);
+        if head.kind != kind::DATA || head.has(flag::PADDED) || head.length == 0 || head.length as usize > FRAME_BYTES {
+            return None;
+        }
+        let (data, rest) = rest.split_at_checked(head.length as usize)?;
+        // Whose stream is open has sent its settings.
+        let stream = self.streams.get_mut(head.stream)?;
+        if stream.state.is_none() || stream.request_ended || stream.length.is_some() {
+            return None;
+        }
+        if !self.inbound.has(head.length) || !stream.inbound.take(head.length) || !self.inbound.take(head.length) {
+            return None;
+        }
+        let end = head.has(flag::END_STREAM);
+        stream.request_ended = end;
+        self.guard.useful();
+        *input = rest;
+        Some(Event::Data { stream: head.stream, data, end })
     }
 
     fn read_head<'a>(

@@ -21,19 +21,23 @@ struct Shared {
     bytes: Bytes,
 }
 
-/// Buffers that nothing waits in, to be used by one output after the other.
 #[derive(Debug, Default)]
-pub struct Spare {
+struct Buffers {
     copied: Vec<u8>,
     shared: VecDeque<Shared>,
 }
 
+/// Buffers that nothing waits in, to be used by one output after the other.
+#[derive(Debug, Default)]
+pub struct Spare(Box<Buffers>);
+
 /// Bytes in order, copied or shared.
 #[derive(Debug, Default)]
 pub struct Output {
-    copied: Vec<u8>,
-    shared: VecDeque<Shared>,
-    /// Bytes of `copied` that are written.
+    /// None while nothing waits, but for those that are lent. In a box, because
+    /// they come and go with every turn of a connection.
+    buffers: Option<Box<Buffers>>,
+    /// Copied bytes that are written.
     written: usize,
     /// Copied bytes after the last shared ones.
     tail: usize,
@@ -47,7 +51,7 @@ pub struct Output {
 impl Output {
     /// Appends bytes.
     pub fn copy(&mut self, bytes: &[u8]) {
-        self.copied.extend_from_slice(bytes);
+        self.buffers.get_or_insert_default().copied.extend_from_slice(bytes);
         self.tail += bytes.len();
         self.len += bytes.len();
     }
@@ -58,7 +62,7 @@ impl Output {
             return self.copy(&bytes);
         }
         self.len += bytes.len();
-        self.shared.push_back(Shared { after: self.tail, bytes });
+        self.buffers.get_or_insert_default().shared.push_back(Shared { after: self.tail, bytes });
         self.tail = 0;
     }
 
@@ -79,12 +83,16 @@ impl Output {
 
     /// All of it, where it lies in one piece.
     pub fn only_slice(&self) -> Option<&[u8]> {
-        self.shared.is_empty().then(|| &self.copied[self.written..])
+        match &self.buffers {
+            None => Some(&[]),
+            Some(buffers) => buffers.shared.is_empty().then(|| &buffers.copied[self.written..]),
+        }
     }
 
     /// Fills `into` with what to write next; how many slices that are.
     pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        let mut rest = &self.copied[self.written..];
+        let Some(buffers) = &self.buffers else { return 0 };
+        let mut rest = &buffers.copied[self.written..];
         let mut slots = into.iter_mut();
         let mut filled = 0;
         let mut put = |bytes: &'a [u8]| {
@@ -96,7 +104,7 @@ impl Output {
             filled += 1;
             true
         };
-        for shared in &self.shared {
+        for shared in &buffers.shared {
             let (before, after) = rest.split_at(shared.after);
             rest = after;
             if !put(before) || !put(&shared.bytes) {
@@ -119,8 +127,9 @@ impl Output {
             self.clear();
             return;
         }
+        let Some(buffers) = &mut self.buffers else { return };
         let mut left = written;
-        while let Some(shared) = self.shared.front_mut() {
+        while let Some(shared) = buffers.shared.front_mut() {
             let copied = left.min(shared.after);
             shared.after -= copied;
             self.written += copied;
@@ -131,14 +140,14 @@ impl Output {
             if !shared.bytes.is_empty() {
                 break;
             }
-            self.shared.pop_front();
+            buffers.shared.pop_front();
         }
-        if self.shared.is_empty() {
+        if buffers.shared.is_empty() {
             self.written += left;
             self.tail -= left;
         }
-        if self.written > SLACK_BYTES && self.written > self.copied.len() / 2 {
-            self.copied.drain(..self.written);
+        if self.written > SLACK_BYTES && self.written > buffers.copied.len() / 2 {
+            buffers.copied.drain(..self.written);
             self.written = 0;
         }
     }
@@ -146,20 +155,23 @@ impl Output {
     fn clear(&mut self) {
         self.written = 0;
         self.tail = 0;
-        if self.lent {
-            self.copied.clear();
-            self.shared.clear();
-        } else {
-            self.copied = Vec::new();
-            self.shared = VecDeque::new();
+        match &mut self.buffers {
+            Some(buffers) if self.lent => {
+                buffers.copied.clear();
+                // Not even an empty one is cleared for nothing.
+                if !buffers.shared.is_empty() {
+                    buffers.shared.clear();
+                }
+            }
+            buffers => *buffers = None,
         }
     }
 
     /// Lends buffers, which are then kept when nothing waits, until
     /// [`take_spare`](Self::take_spare). Dropped where there are some already.
     pub fn give_spare(&mut self, spare: Spare) {
-        if self.copied.capacity() == 0 {
-            (self.copied, self.shared) = (spare.copied, spare.shared);
+        if self.buffers.is_none() {
+            self.buffers = Some(spare.0);
             self.lent = true;
         }
     }
@@ -170,6 +182,6 @@ impl Output {
             return None;
         }
         self.lent = false;
-        Some(Spare { copied: std::mem::take(&mut self.copied), shared: std::mem::take(&mut self.shared) })
+        self.buffers.take().map(Spare)
     }
 }

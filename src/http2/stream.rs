@@ -23,60 +23,80 @@ pub(super) struct Stream<S> {
 }
 
 /// The streams by their ids, which come in rising order.
+///
+/// The newest lies in the connection itself: of most, it is the only one, and
+/// whatever is done is done for it.
 #[derive(Debug)]
-pub(super) struct Streams<S>(Vec<(StreamId, Box<Stream<S>>)>);
+pub(super) struct Streams<S> {
+    newest: Option<(StreamId, Stream<S>)>,
+    older: Vec<(StreamId, Box<Stream<S>>)>,
+}
 
 /// Fewer places than this are kept whatever happens.
 const FEW: usize = 4;
 
 impl<S> Streams<S> {
     pub(super) fn new() -> Self {
-        Self(Vec::new())
+        Self { newest: None, older: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.older.len() + usize::from(self.newest.is_some())
     }
 
     fn place(&self, id: StreamId) -> Option<usize> {
-        // Most often the newest, or the only one.
-        match self.0.last() {
-            Some((last, _)) if *last == id => Some(self.0.len() - 1),
-            _ => self.0.binary_search_by_key(&id, |(id, _)| *id).ok(),
-        }
+        self.older.binary_search_by_key(&id, |(id, _)| *id).ok()
     }
 
     pub(super) fn get(&self, id: StreamId) -> Option<&Stream<S>> {
-        self.place(id).map(|place| &*self.0[place].1)
+        match &self.newest {
+            Some((newest, stream)) if *newest == id => Some(stream),
+            _ => self.place(id).map(|place| &*self.older[place].1),
+        }
     }
 
     pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream<S>> {
-        self.place(id).map(|place| &mut *self.0[place].1)
+        match &mut self.newest {
+            Some((newest, stream)) if *newest == id => Some(stream),
+            _ => {
+                let place = self.older.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+                Some(&mut self.older[place].1)
+            }
+        }
     }
 
     /// Adds a stream, whose id is higher than all before.
     pub(super) fn push(&mut self, id: StreamId, stream: Stream<S>) {
-        debug_assert!(self.0.last().is_none_or(|(last, _)| *last < id));
-        if self.0.capacity() == 0 {
-            self.0.reserve_exact(1);
+        debug_assert!(self.newest.as_ref().is_none_or(|(newest, _)| *newest < id));
+        if let Some((id, older)) = self.newest.replace((id, stream)) {
+            self.older.push((id, Box::new(older)));
         }
-        self.0.push((id, Box::new(stream)));
     }
 
     pub(super) fn remove(&mut self, id: StreamId) -> Option<Stream<S>> {
-        let (_, stream) = self.0.remove(self.place(id)?);
-        if self.0.capacity() > FEW && self.0.len() < self.0.capacity() / 4 {
-            self.0.shrink_to(self.0.len() * 2);
+        if self.newest.as_ref().is_some_and(|(newest, _)| *newest == id) {
+            let next = self.older.pop().map(|(id, stream)| (id, *stream));
+            self.shrink();
+            return std::mem::replace(&mut self.newest, next).map(|(_, stream)| stream);
         }
+        let (_, stream) = self.older.remove(self.place(id)?);
+        self.shrink();
         Some(*stream)
     }
 
+    fn shrink(&mut self) {
+        if self.older.capacity() > FEW && self.older.len() < self.older.capacity() / 4 {
+            self.older.shrink_to(self.older.len() * 2);
+        }
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Stream<S>)> {
-        self.0.iter_mut().map(|(id, stream)| (*id, &mut **stream))
+        let newest = self.newest.as_mut().map(|(id, stream)| (*id, stream));
+        self.older.iter_mut().map(|(id, stream)| (*id, &mut **stream)).chain(newest)
     }
 
     #[cfg(test)]
     pub(super) fn footprint(&self) -> usize {
-        self.0.capacity() * size_of::<(StreamId, Box<Stream<S>>)>() + self.len() * size_of::<Stream<S>>()
+        self.older.capacity() * size_of::<(StreamId, Box<Stream<S>>)>() + self.older.len() * size_of::<Stream<S>>()
     }
 }

@@ -19,6 +19,11 @@ impl Inbound {
         Self { left: whole, gathered: 0 }
     }
 
+    /// Whether so much may come.
+    pub(super) fn has(&self, bytes: u32) -> bool {
+        bytes <= self.left
+    }
+
     /// Takes what comes. Whether it may.
     #[must_use]
     pub(super) fn take(&mut self, bytes: u32) -> bool {

@@ -98,19 +98,29 @@ struct Own {
     after: u64,
 }
 
+/// In this order: what every message needs lies together.
 #[derive(Default)]
+#[repr(C)]
 struct State {
     /// Nothing is taken before the stream joined, or was refused.
     open: bool,
-    preamble: Option<Preamble>,
-    following: Option<Following>,
-    feed: Option<Arc<Feed>>,
-    queue: VecDeque<Own>,
-    outcomes: usize,
     /// Whether the connection has a window.
     resumable: bool,
+    queue: VecDeque<Own>,
+    outcomes: usize,
     /// And the place in the chain after which it comes.
     goodbye: Option<Box<(Goodbye, u64)>>,
+    preamble: Option<Preamble>,
+    /// In a box, because it is here only until it is taken.
+    following: Option<Box<Following>>,
+    feed: Option<Arc<Feed>>,
+}
+
+impl State {
+    /// Whether nothing waits, nor will without a change.
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.goodbye.is_none() && self.following.is_none() && self.preamble.is_none()
+    }
 }
 
 /// What the reading side finds under the lock.
@@ -126,9 +136,9 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// One stream's outbox.
+/// One stream's outbox. In this order: what every message needs lies together.
+#[repr(C)]
 pub struct Outbox {
-    bounds: Bounds,
     bell: Arc<Bell>,
     bit: Bits,
     /// There may be something under the lock.
@@ -144,6 +154,7 @@ pub struct Outbox {
     own: (AtomicUsize, AtomicUsize),
     /// Sends read and not yet answered into the client's hands.
     unresolved: AtomicUsize,
+    bounds: Bounds,
     state: Mutex<State>,
 }
 
@@ -217,7 +228,7 @@ impl Outbox {
         self.pass(carried);
         let mut state = lock(&self.state);
         state.feed = Some(Arc::clone(&following.feed));
-        state.following = Some(following);
+        state.following = Some(Box::new(following));
     }
 
     /// The session's side ends the stream; its client is told once it was told
@@ -370,12 +381,14 @@ impl Outbox {
         if !state.open {
             return Found::NotOpen;
         }
-        if let Some(frame) = state.preamble.as_mut().and_then(Iterator::next) {
-            return Found::Frames(frame);
+        if let Some(preamble) = &mut state.preamble {
+            if let Some(frame) = preamble.next() {
+                return Found::Frames(frame);
+            }
+            state.preamble = None;
         }
-        state.preamble = None;
         if let Some(following) = state.following.take() {
-            return Found::Begin(following);
+            return Found::Begin(*following);
         }
         match state.queue.front() {
             Some(own) if own.after > passed => return Found::After(own.after),
@@ -384,11 +397,7 @@ impl Outbox {
                 Some(goodbye) if goodbye.1 <= passed => return Found::End(goodbye.0.clone()),
                 Some(goodbye) => return Found::After(goodbye.1),
                 None => {
-                    // An idle member needs no room for what was a burst.
-                    if state.queue.capacity() > QUEUE_KEPT {
-                        state.queue = VecDeque::new();
-                    }
-                    self.look.store(false, Ordering::Release);
+                    self.rest(&mut state);
                     return Found::Nothing;
                 }
             },
@@ -401,7 +410,19 @@ impl Outbox {
             state.outcomes -= own.outcomes;
             self.unresolved.fetch_sub(own.outcomes, Ordering::Relaxed);
         }
+        if state.is_empty() {
+            self.rest(&mut state);
+        }
         Found::Frames(own.frames)
+    }
+
+    /// Nothing waits under the lock: until something does, it isn't taken.
+    fn rest(&self, state: &mut State) {
+        // An idle member needs no room for what was a burst.
+        if state.queue.capacity() > QUEUE_KEPT {
+            state.queue = VecDeque::new();
+        }
+        self.look.store(false, Ordering::Release);
     }
 
     /// The bell that it rings.

@@ -74,9 +74,9 @@ impl Reading {
     /// little longer for something to go with.
     #[must_use]
     pub fn has_few_outcomes_only(&self) -> bool {
-        self.following.as_ref().is_some_and(|following| following.at.next().is_none())
+        self.outbox.has_few_outcomes_only()
             && self.fetched.is_empty()
-            && self.outbox.has_few_outcomes_only()
+            && self.following.as_ref().is_some_and(|following| following.at.next().is_none())
     }
 
     fn fetch(&mut self) -> Next {
@@ -84,7 +84,7 @@ impl Reading {
             // Before the chain: every event up to it was appended before it was
             // set, so that an empty chain means that the client has them all.
             let latest = self.following.as_ref().map_or(0, |following| following.feed.latest.load(Ordering::Acquire));
-            let next = self.following.as_ref().and_then(|following| following.at.next().cloned());
+            let next = self.following.as_ref().and_then(|following| following.at.next());
             let mut until = u64::MAX;
             if self.outbox.has_own() {
                 match self.outbox.take_own(self.passed) {
@@ -103,7 +103,8 @@ impl Reading {
                     Found::Nothing => {}
                 }
             }
-            let (Some(link), Some(following)) = (next, self.following.as_mut()) else { return Next::Idle(latest) };
+            let Some(link) = next.cloned() else { return Next::Idle(latest) };
+            let Some(following) = self.following.as_mut() else { return Next::Idle(latest) };
             let block = &link.block;
             let own = following.suppress_own_signals && block.cause.from == Some(following.me);
             let spared = own || block.cause.about == Some(following.me);

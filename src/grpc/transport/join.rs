@@ -23,7 +23,10 @@ use crate::{
     session::Command,
 };
 
-use super::{Credentials, WORK_PER_TURN, load};
+use super::{
+    Credentials, WORK_PER_TURN,
+    load::{self, Wait},
+};
 
 type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
 
@@ -54,8 +57,8 @@ pub(super) struct JoinStream {
     /// What comes after it: of a client that reads nothing, one thing more is
     /// taken than it has begun to be sent.
     ahead: Option<Step>,
-    /// Since when outcomes wait for something to go with.
-    waits_since: Option<Instant>,
+    /// Outcomes wait for something to go with.
+    wait: Option<Wait>,
     /// When the stream has something to do without being rung.
     due: Option<Instant>,
 }
@@ -83,7 +86,7 @@ impl JoinStream {
             ended: false,
             held: None,
             ahead: None,
-            waits_since: None,
+            wait: None,
             due: Some(until),
         }
     }
@@ -254,16 +257,19 @@ impl JoinStream {
     /// Whether what it has to send waits, because this thread is busy.
     pub(super) fn waits(&mut self, now: Instant) -> bool {
         let may = self.held.is_none() && self.ahead.is_none() && self.outgoing.may_wait() && load::is_busy(now);
-        if !may || self.waits_since.is_some_and(|since| now >= since + load::WAIT) {
-            self.waits_since = None;
+        if let Some(wait) = &self.wait {
+            if may && !wait.is_over(now) {
+                return true;
+            }
+            load::forget(wait, self.outgoing.outbox().bell());
+            self.wait = None;
             return false;
         }
-        if self.waits_since.is_none() {
-            self.waits_since = Some(now);
+        if may {
             let outbox = self.outgoing.outbox();
-            load::wait(Arc::clone(outbox.bell()), outbox.bit(), now);
+            self.wait = Some(load::wait(Arc::clone(outbox.bell()), outbox.bit(), now));
         }
-        true
+        may
     }
 
     /// The client takes nothing now, though there is something.

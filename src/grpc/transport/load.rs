@@ -13,7 +13,7 @@ use crate::hub::{Bell, Bits};
 
 /// How long an outcome may wait. Less than the 40 ms for which TCP lets an
 /// acknowledgement wait, which hopes for the same.
-pub(super) const WAIT: Duration = Duration::from_millis(20);
+const WAIT: Duration = Duration::from_millis(20);
 
 /// How long the thread's time is looked at.
 const WINDOW: Duration = Duration::from_millis(5);
@@ -28,14 +28,31 @@ struct Load {
     parked_at: Option<Instant>,
     is_busy: bool,
     waiting: VecDeque<Waiting>,
+    /// How many came before the first of them.
+    gone: u64,
     /// A task looks after them.
     is_swept: bool,
 }
 
 struct Waiting {
     until: Instant,
-    bell: Arc<Bell>,
+    /// None once they have gone.
+    bell: Option<Arc<Bell>>,
     bit: Bits,
+}
+
+/// What a stream keeps whose outcomes wait.
+pub(super) struct Wait {
+    until: Instant,
+    /// Its place among all that ever waited on this thread.
+    number: u64,
+}
+
+impl Wait {
+    /// Whether they have waited long enough.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
 }
 
 thread_local! {
@@ -53,10 +70,12 @@ impl Load {
         }
     }
 
+    /// Rings for the first of those that wait, as many as are meant.
     fn ring(&mut self, which: impl Fn(&Waiting) -> bool) {
-        while self.waiting.front().is_some_and(&which) {
-            if let Some(waiting) = self.waiting.pop_front() {
-                waiting.bell.ring(waiting.bit);
+        while self.waiting.front().is_some_and(|waiting| waiting.bell.is_none() || which(waiting)) {
+            self.gone += 1;
+            if let Some(Waiting { bell: Some(bell), bit, .. }) = self.waiting.pop_front() {
+                bell.ring(bit);
             }
         }
     }
@@ -94,14 +113,32 @@ pub(super) fn is_busy(now: Instant) -> bool {
 
 /// Rings once outcomes have waited long enough, or the thread has time to
 /// spare.
-pub(super) fn wait(bell: Arc<Bell>, bit: Bits, now: Instant) {
-    let is_swept = LOAD.with_borrow_mut(|load| {
-        load.waiting.push_back(Waiting { until: now + WAIT, bell, bit });
-        std::mem::replace(&mut load.is_swept, true)
+pub(super) fn wait(bell: Arc<Bell>, bit: Bits, now: Instant) -> Wait {
+    let until = now + WAIT;
+    let (number, is_swept) = LOAD.with_borrow_mut(|load| {
+        load.waiting.push_back(Waiting { until, bell: Some(bell), bit });
+        let number = load.gone + load.waiting.len() as u64;
+        (number, std::mem::replace(&mut load.is_swept, true))
     });
     if !is_swept {
         tokio::spawn(sweep());
     }
+    Wait { until, number }
+}
+
+/// They have gone, with something else most often: to ring for them would be a
+/// turn for nothing, one for each message between two who talk by turns.
+pub(super) fn forget(wait: &Wait, bell: &Arc<Bell>) {
+    LOAD.with_borrow_mut(|load| {
+        let place = wait.number.checked_sub(load.gone + 1).and_then(|place| usize::try_from(place).ok());
+        // Its own, and not another's, even where the transport has changed threads.
+        if let Some(waiting) = place.and_then(|place| load.waiting.get_mut(place))
+            && waiting.bell.as_ref().is_some_and(|other| Arc::ptr_eq(other, bell))
+            && waiting.until == wait.until
+        {
+            waiting.bell = None;
+        }
+    });
 }
 
 /// Rings for those that have waited long enough, until there are none.
@@ -137,9 +174,13 @@ mod tests {
     }
 
     fn waiting() -> Arc<Bell> {
+        waiting_and_known().0
+    }
+
+    fn waiting_and_known() -> (Arc<Bell>, Wait) {
         let bell = Arc::<Bell>::default();
-        wait(Arc::clone(&bell), Bell::bit(0), Instant::now());
-        bell
+        let wait = wait(Arc::clone(&bell), Bell::bit(0), Instant::now());
+        (bell, wait)
     }
 
     fn has_rung(bell: &Bell) -> bool {
@@ -173,6 +214,23 @@ mod tests {
         let later = waiting();
         tokio::time::sleep(WAIT + Duration::from_millis(1)).await;
         assert!(has_rung(&later), "who comes after the sweep is swept too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_rung_for_what_has_gone() {
+        after_park();
+        go(LONG, Duration::ZERO).await;
+        let all = [waiting_and_known(), waiting_and_known(), waiting_and_known()];
+        forget(&all[1].1, &all[1].0);
+        forget(&all[2].1, &all[0].0);
+        tokio::time::sleep(WAIT + Duration::from_millis(1)).await;
+        assert_eq!(all.each_ref().map(|(bell, _)| has_rung(bell)), [true, false, true]);
+        let (later, wait) = waiting_and_known();
+        forget(&all[0].1, &later);
+        forget(&all[0].1, &all[0].0);
+        forget(&wait, &later);
+        tokio::time::sleep(WAIT + Duration::from_millis(1)).await;
+        assert!(!has_rung(&later));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! What a transport keeps of a stream.
 
-use crate::hub::Bits;
+use std::collections::VecDeque;
+
+use crate::{http2::StreamId, hub::Bits};
 
 use super::{join::JoinStream, routed::Routed, send::SendCall};
 
@@ -31,5 +33,38 @@ impl Stream {
             Kind::Routed(routed) => Some(routed.bit()),
             Kind::Send(_) => None,
         }
+    }
+}
+
+/// Streams, first in, first out. A queue of one, the commonest, takes no memory
+/// elsewhere.
+#[derive(Default)]
+pub(super) struct Queue {
+    first: Option<StreamId>,
+    /// None where there is no first.
+    others: VecDeque<StreamId>,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn push(&mut self, id: StreamId) {
+        if self.first.is_none() {
+            self.first = Some(id);
+        } else {
+            self.others.push_back(id);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<StreamId> {
+        let first = self.first?;
+        self.first = self.others.pop_front();
+        Some(first)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = StreamId> {
+        self.first.into_iter().chain(self.others.iter().copied())
     }
 }

@@ -24,11 +24,16 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from
 impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     /// A stream has something to do at this time.
     pub(super) fn is_due(&mut self, at: Option<Instant>) {
-        self.due = [self.due, at].into_iter().flatten().min();
+        let Some(at) = at else { return };
+        if self.due.is_none_or(|due| at < due) {
+            self.due = Some(at);
+            self.is_set &= self.timer_at <= at;
+        }
     }
 
     /// What is due by now.
     pub(super) fn on_time(&mut self, now: Instant) -> Result<(), Over> {
+        self.is_set = false;
         if self.heard_bytes < PREFACE_BYTES && now >= self.opened_at + PREFACE_TIMEOUT {
             return Err(Over);
         }
@@ -56,7 +61,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                     Some(at) if now >= at => {
                         join.on_time(now);
                         if !std::mem::replace(&mut stream.is_dirty, true) {
-                            dirty.push_back(id);
+                            dirty.push(id);
                         }
                     }
                     at => due = [due, at].into_iter().flatten().min(),
@@ -69,6 +74,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
 
     /// Sets the timer. Ready when something is due already.
     pub(super) fn sleep(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        if std::mem::replace(&mut self.is_set, true) {
+            return Poll::Pending;
+        }
         let preface = (self.heard_bytes < PREFACE_BYTES).then(|| self.opened_at + PREFACE_TIMEOUT);
         let linger = match self.phase {
             Phase::Lingering(until) => Some(until),

@@ -43,21 +43,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         now: Instant,
     ) -> Result<Poll<()>, Over> {
         loop {
-            if self.http.output().is_empty() && !self.dirty.is_empty() {
-                self.http.output().give_spare(std::mem::take(&mut scratch.output));
-            }
             self.pump(&mut scratch.parts, now);
-            let flushed = self.flush(context);
-            if let Some(spare) = self.http.output().take_spare() {
-                scratch.output = spare;
-            }
-            match flushed {
+            match self.flush(context) {
                 Poll::Ready(Ok(())) if self.dirty.is_empty() => return Ok(Poll::Ready(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Pending => {
-                    for id in &self.dirty {
-                        if let Some(Kind::Join(join)) = self.http.get_mut(*id).map(|stream| &mut stream.kind) {
+                    for id in self.dirty.iter() {
+                        if let Some(Kind::Join(join)) = self.http.get_mut(id).map(|stream| &mut stream.kind) {
                             join.stall();
                         }
                     }
@@ -90,7 +83,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     /// Makes ready what the streams have, each a frame in turn.
     fn pump(&mut self, parts: &mut Vec<Bytes>, now: Instant) {
         while self.http.output().len() < OUTPUT_BYTES {
-            let Some(id) = self.dirty.pop_front() else { return };
+            let Some(id) = self.dirty.pop() else { return };
             if let Some(stream) = self.http.get_mut(id) {
                 stream.is_dirty = false;
                 if self.pump_one(id, parts, now) {
@@ -145,12 +138,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
 
     /// Puts parts into one DATA frame, copied where that costs less.
     fn frame(&mut self, id: StreamId, parts: &mut Vec<Bytes>) {
-        let length = parts.iter().map(Bytes::len).sum();
-        if length == 0 {
-            return;
-        }
+        let length = match &parts[..] {
+            [] => return,
+            [part] => part.len(),
+            parts => parts.iter().map(Bytes::len).sum(),
+        };
         self.http.begin_data(id, length, false);
         let output = self.http.output();
+        if let [part] = &parts[..]
+            && part.len() <= SHARED_OVER_BYTES
+        {
+            output.copy(part);
+            return parts.clear();
+        }
         for part in parts.drain(..) {
             if part.len() > SHARED_OVER_BYTES { output.share(part) } else { output.copy(&part) }
         }
