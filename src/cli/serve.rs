@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -33,6 +34,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     if let Err(wrong) = init_logging(format, &level) {
         return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
     }
+    raise_open_files();
     let open = config.listen;
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -71,6 +73,16 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
         .await;
     listening.abort();
     ExitCode::SUCCESS
+}
+
+/// Raises the soft limit of open files to the hard one: each TCP connection is
+/// one, and soft limits are often 1,024.
+fn raise_open_files() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    match setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
+        Ok(()) => tracing::debug!(limit = hard, "open files, and so TCP connections, are limited; none: they aren't"),
+        Err(error) => tracing::warn!(%error, "can't raise the limit of open files"),
+    }
 }
 
 async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {

@@ -1,6 +1,6 @@
 //! `signalbox serve` as a process: its first lines, its logs, its end.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Stdio};
 
 use tokio::{net::TcpListener, process::Command};
 use tonic::transport::Channel;
@@ -54,6 +54,21 @@ async fn connect(address: SocketAddr) -> Channel {
 
 fn with(flags: &[&str]) -> Command {
     signalbox(&[ANY_PORTS, flags].concat())
+}
+
+#[tokio::test]
+async fn it_may_open_as_many_files_as_the_hard_limit_says() {
+    let mut command = Command::new("sh");
+    let serve = r#"ulimit -Sn 64; exec "$0" serve --listen 127.0.0.1:0 --admin-listen none"#;
+    command.args(["-c", serve, env!("CARGO_BIN_EXE_signalbox")]).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let serving = Serving::start(command).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serving.process.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let files: Vec<_> = files.split_whitespace().collect();
+    assert_eq!(files[3], files[4], "soft and hard in {limits}");
+    assert_ne!(files[3], "64");
+    assert_eq!(serving.stop().await.code, 0);
 }
 
 #[tokio::test]
