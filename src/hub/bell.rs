@@ -52,6 +52,12 @@ impl Bell {
         self.ready.swap(AWAKE, Ordering::AcqRel) & Self::ALL
     }
 
+    /// Which more have news since, while nobody is woken. May miss one that
+    /// rings at this moment; [`Bell::rest`] doesn't.
+    pub fn take_more(&self) -> Bits {
+        if self.ready.load(Ordering::Acquire) == AWAKE { 0 } else { self.take() }
+    }
+
     /// Waits for the next ring. False when there was one meanwhile: look again.
     #[must_use]
     pub fn rest(&self, context: &mut Context<'_>) -> bool {
@@ -85,6 +91,9 @@ mod tests {
         (0..100).for_each(|number| bell.ring(Bell::bit(number % 3)));
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert_eq!(bell.take(), 0b111);
+        assert_eq!(bell.take_more(), 0);
+        bell.ring(Bell::bit(5));
+        assert_eq!((bell.take_more(), bell.take_more()), (1 << 5, 0));
         bell.ring(Bell::bit(64));
         assert!(!bell.rest(&mut context), "it rang meanwhile");
         assert_eq!(bell.take(), 0b10, "stream 64 shares the bit of stream 1");

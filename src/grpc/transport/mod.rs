@@ -201,7 +201,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     /// Works until there is nothing to do; ready when the connection is over.
     fn turn(&mut self, context: &mut Context<'_>, scratch: &mut Scratch) -> Result<Poll<()>, Over> {
         loop {
-            let rung = self.bell.take();
+            let mut rung = self.bell.take();
             let now = Instant::now();
             self.obey()?;
             if now >= self.timer_at {
@@ -213,6 +213,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             if !self.waiting.is_empty() {
                 self.poll_waiting(context, scratch);
             }
+            // What was read has an outcome, most often by now.
+            rung |= self.bell.take_more();
             self.mark_rung(rung);
             let written = self.write(context, scratch, now)?;
             if written.is_ready() {
