@@ -32,6 +32,7 @@ mod options;
 mod payload;
 mod report;
 mod signalbox;
+mod sources;
 mod started;
 mod summary;
 mod usage;
@@ -46,7 +47,7 @@ pub use self::{
     histogram::{Latencies, Latency},
     options::{Options, Progress},
     payload::MIN_SIZE,
-    report::{Fates, Hostile, Report, Setting, Unit, Used},
+    report::{Fates, Hostile, Ratios, Report, Setting, Unit, Used},
     signalbox::Signalbox,
     started::Started,
     summary::Summary,
@@ -55,14 +56,25 @@ pub use self::{
     work::{Fanout, Idle, Joins, Mixed, Pace, Pairs, Unary, Work},
 };
 
-use self::wire::Capability;
+use self::{sources::Sources, wire::Capability};
+
+/// Raises this process's limit of open files to what a work needs, as far as it
+/// may. [`run`] does so too; before a server is started it makes the server
+/// inherit it.
+///
+/// # Errors
+/// `InvalidInput`: the limit can't be raised so far; says how it can be.
+pub fn make_room(work: &Work) -> io::Result<()> {
+    files::allow(work.connections())
+}
 
 /// Puts a work on a peer, once.
 ///
 /// # Errors
 /// `Unsupported` when the peer can't do the work; `Interrupted` when
 /// [`Options::stop`] was set; `InvalidInput` when the work asks for nothing, or
-/// for more connections than this process may open; `TimedOut` when nothing
+/// for more connections than this process or the server may open, or than there
+/// are ports for; `TimedOut` when nothing
 /// comes for [`Options::patience`]. Else what the peer did: it isn't there, it
 /// closed a connection, refused or ended a member.
 pub fn run(peer: &dyn Peer, work: &Work, options: &Options) -> io::Result<Report> {
@@ -73,7 +85,11 @@ pub fn run(peer: &dyn Peer, work: &Work, options: &Options) -> io::Result<Report
             return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{peer} has no counterpart of {work}")));
         }
     }
-    files::allow(work.connections())?;
+    make_room(work)?;
+    if let [server] = options.pids[..] {
+        files::suffice(server, work.connections())?;
+    }
+    Sources::new(peer.address()).suffice(work.connections())?;
     match work {
         Work::Fanout(fanout) => works::fanout::run(peer, fanout, options),
         Work::Pairs(pairs) => works::pairs::run(peer, pairs, options),

@@ -13,13 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream, unix::SourceFd};
+use mio::{Events, Interest, Poll, Token, Waker, event::Event, net::TcpStream, unix::SourceFd};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::wire::{Seen, Wire};
+use super::{
+    sources::{Sources, begin},
+    wire::{Seen, Wire},
+};
 
 /// One read takes at most this much; all connections share the buffer.
 const READ: usize = 256 * 1024;
@@ -27,6 +30,7 @@ const READ: usize = 256 * 1024;
 /// thousand of them would be much.
 const KEPT: usize = 64 * 1024;
 const TIMER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
 /// What the socket of one that stalls holds of what it doesn't read: the system
 /// makes it its least.
 const STALLED_BUFFER: usize = 1_024;
@@ -75,6 +79,7 @@ impl fmt::Display for Wrong {
 /// The connections.
 pub(super) struct Net {
     address: SocketAddr,
+    sources: Sources,
     poll: Poll,
     events: Events,
     timer: OwnedFd,
@@ -105,6 +110,11 @@ struct Connection {
 impl Net {
     /// Connections to there, none yet.
     pub(super) fn new(address: SocketAddr) -> io::Result<Self> {
+        Self::from(address, Sources::new(address))
+    }
+
+    /// The same, from these addresses.
+    pub(super) fn from(address: SocketAddr, sources: Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
         // Poll's own time-out is in whole milliseconds, too coarse for pacing.
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -112,6 +122,7 @@ impl Net {
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         Ok(Self {
             address,
+            sources,
             poll,
             events: Events::with_capacity(1_024),
             timer,
@@ -135,10 +146,18 @@ impl Net {
         self.connecting
     }
 
+    /// What ends a turn from another thread.
+    pub(super) fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), WAKER)
+    }
+
     /// Begins a connection and its opening; its number.
     pub(super) fn connect(&mut self, wire: Box<dyn Wire>) -> io::Result<usize> {
-        let stream = TcpStream::connect(self.address).map_err(|error| self.unreachable(&error))?;
-        self.begin(stream, wire, false)
+        let number = self.place();
+        match self.sources.connect(number) {
+            Ok(stream) => self.begin(number, stream, wire, false),
+            Err(error) => Err(self.unreachable(&error)),
+        }
     }
 
     /// The same for a bad client: that it is gone only is told. The socket of one
@@ -149,21 +168,21 @@ impl Net {
             // Before the connection is there: the window that is granted with it counts.
             socket.set_recv_buffer_size(STALLED_BUFFER)?;
         }
-        socket.set_nonblocking(true)?;
-        match socket.connect(&self.address.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
-                Err(self.unreachable(&error))
-            }
-            _ => self.begin(TcpStream::from_std(socket.into()), wire, true),
-        }
+        begin(&socket, self.address).map_err(|error| self.unreachable(&error))?;
+        let number = self.place();
+        self.begin(number, TcpStream::from_std(socket.into()), wire, true)
     }
 
-    fn begin(&mut self, mut stream: TcpStream, mut wire: Box<dyn Wire>, bad: bool) -> io::Result<usize> {
-        stream.set_nodelay(true)?;
-        let number = self.free.pop().unwrap_or_else(|| {
+    /// A number that no connection has.
+    fn place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
-        });
+        })
+    }
+
+    fn begin(&mut self, number: usize, mut stream: TcpStream, mut wire: Box<dyn Wire>, bad: bool) -> io::Result<usize> {
+        stream.set_nodelay(true)?;
         self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         let mut out = Vec::new();
         wire.open(&mut out);
@@ -241,6 +260,9 @@ impl Net {
             // It is set anew for each turn; what it counted doesn't matter.
             let _ = rustix::io::read(&self.timer, &mut [0; 8]);
             self.timer_at = None;
+            return Ok(());
+        }
+        if event.token() == WAKER {
             return Ok(());
         }
         let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else { return Ok(()) };

@@ -37,6 +37,9 @@ pub struct Report {
     pub server: Option<Used>,
     /// What this process used.
     pub client: Used,
+    /// Idle members: how many a signal at the end reached, which is all of them;
+    /// others: nothing.
+    pub reached: Option<u64>,
     /// What bad clients did to good ones, and what became of them; none: there
     /// were none. What else is told is of the time with them.
     pub hostile: Option<Box<Hostile>>,
@@ -45,20 +48,47 @@ pub struct Report {
 /// What bad clients did to good ones, and what became of them.
 #[derive(Clone, Debug)]
 pub struct Hostile {
-    /// The good ones' latencies without the bad ones.
+    /// The good ones' latencies without the bad ones, in the times that the other
+    /// two are held against; in nanoseconds.
     pub without: Histogram<u64>,
+    /// Without them once more.
+    pub again: Histogram<u64>,
     /// And with them.
     pub with: Histogram<u64>,
-    /// Of each pair of times, the good ones' p99 with over the one without.
-    pub ratios: Vec<f64>,
+    /// The p99 of the tenth of a second in the middle, of these three, in
+    /// nanoseconds.
+    pub tenths: [u64; 3],
+    /// The same of how late the load itself sent: a part of what is measured that
+    /// isn't the server's. What the load was late in reading is about as much.
+    pub late: [u64; 3],
+    /// The good ones' p99 with the bad ones over that without.
+    pub ratios: Ratios,
+    /// That without them again over that without: what the machine alone does.
+    pub noise: Ratios,
     /// The server's share of one CPU without the bad ones, when it is known.
     pub without_cpu_share: Option<f64>,
+    /// The share of one CPU of the thread that measures, with the bad ones there,
+    /// when it is known. What it waits for is in the latencies: near 1 they are
+    /// the load's own.
+    pub measuring_cpu_share: Option<f64>,
     /// Good signals that did not reach a good member, one for each.
     pub lost: u64,
     /// Good signals that reached a good member more than once.
     pub twice: u64,
     /// What became of the bad ones.
     pub fates: Fates,
+}
+
+/// The p99 of one kind of times over that of another, in three ways.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ratios {
+    /// Of each round by itself.
+    pub rounds: Vec<f64>,
+    /// Of the tenth of a second in the middle of all, by its p99. What comes in
+    /// fewer than half of them, as a machine's stalls do, doesn't move it.
+    pub tenths: f64,
+    /// Of all rounds' latencies together.
+    pub pooled: f64,
 }
 
 /// What became of bad clients.
@@ -156,6 +186,7 @@ impl Report {
             latencies: None,
             server: cost.server,
             client: cost.client,
+            reached: None,
             hostile: None,
         }
     }
@@ -203,6 +234,7 @@ impl Report {
             ("client_cpu_ns_per_unit", Some(self.client.cpu_ns as f64 / each)),
             ("client_cpu_share", Some(share(self.client))),
             ("client_rss_bytes", Some(self.client.rss as f64)),
+            ("members_reached", self.reached.map(|reached| reached as f64)),
         ]);
         if let Some(hostile) = &self.hostile {
             figures.extend(hostile.figures());
@@ -213,24 +245,28 @@ impl Report {
 
 impl Hostile {
     fn figures(&self) -> Vec<(&'static str, Option<f64>)> {
-        let (without, with) = (Latency::of(&self.without), Latency::of(&self.with));
         let fates = self.fates;
         let count = |name, count: u64| (name, Some(count as f64));
-        vec![
-            count("without_bad_p50_ns", without.p50),
-            count("without_bad_p90_ns", without.p90),
-            count("without_bad_p99_ns", without.p99),
-            count("without_bad_p99_9_ns", without.p99_9),
-            count("without_bad_max_ns", without.max),
-            count("with_bad_p50_ns", with.p50),
-            count("with_bad_p90_ns", with.p90),
-            count("with_bad_p99_ns", with.p99),
-            count("with_bad_p99_9_ns", with.p99_9),
-            count("with_bad_max_ns", with.max),
-            ("p99_ratio", median(self.ratios.clone())),
-            ("p99_ratio_least", self.ratios.iter().copied().min_by(f64::total_cmp)),
-            ("p99_ratio_most", self.ratios.iter().copied().max_by(f64::total_cmp)),
+        let mut figures = Vec::new();
+        let kinds = [(WITHOUT, &self.without), (AGAIN, &self.again), (WITH, &self.with)];
+        for (place, (names, latencies)) in kinds.into_iter().enumerate() {
+            let of = Latency::of(latencies);
+            let values = [of.p50, of.p90, of.p99, of.p99_9, of.max, self.tenths[place], self.late[place]];
+            figures.extend(names.into_iter().zip(values).map(|(name, value)| count(name, value)));
+        }
+        for (names, ratios) in [(RATIO, &self.ratios), (NOISE, &self.noise)] {
+            let rounds = || ratios.rounds.iter().copied();
+            figures.extend(names.into_iter().zip([
+                median(rounds().collect()),
+                rounds().min_by(f64::total_cmp),
+                rounds().max_by(f64::total_cmp),
+                Some(ratios.tenths),
+                Some(ratios.pooled),
+            ]));
+        }
+        figures.extend([
             ("without_bad_server_cpu_share", self.without_cpu_share),
+            ("measuring_cpu_share", self.measuring_cpu_share),
             count("good_lost", self.lost),
             count("good_twice", self.twice),
             count("bad_joins", fates.joins),
@@ -241,9 +277,47 @@ impl Hostile {
             count("slow_ended", fates.slow_ended),
             count("slow_kept", fates.slow_kept),
             count("bad_other", fates.other),
-        ]
+        ]);
+        figures
     }
 }
+
+const WITHOUT: [&str; 7] = [
+    "without_bad_p50_ns",
+    "without_bad_p90_ns",
+    "without_bad_p99_ns",
+    "without_bad_p99_9_ns",
+    "without_bad_max_ns",
+    "without_bad_tenth_p99_ns",
+    "without_bad_late_p99_ns",
+];
+
+/// Without them again.
+const AGAIN: [&str; 7] = [
+    "again_p50_ns",
+    "again_p90_ns",
+    "again_p99_ns",
+    "again_p99_9_ns",
+    "again_max_ns",
+    "again_tenth_p99_ns",
+    "again_late_p99_ns",
+];
+
+const WITH: [&str; 7] = [
+    "with_bad_p50_ns",
+    "with_bad_p90_ns",
+    "with_bad_p99_ns",
+    "with_bad_p99_9_ns",
+    "with_bad_max_ns",
+    "with_bad_tenth_p99_ns",
+    "with_bad_late_p99_ns",
+];
+
+const RATIO: [&str; 5] = ["p99_ratio", "p99_ratio_least", "p99_ratio_most", "p99_ratio_of_tenths", "p99_ratio_of_all"];
+
+/// The same between two times without bad clients.
+const NOISE: [&str; 5] =
+    ["noise_ratio", "noise_ratio_least", "noise_ratio_most", "noise_ratio_of_tenths", "noise_ratio_of_all"];
 
 const LATENCY: [&str; 6] =
     ["latency_mean_ns", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns", "latency_p99_9_ns", "latency_max_ns"];

@@ -29,7 +29,13 @@ impl Started {
     /// # Errors
     /// It can't be started, ends at once, or says nothing of an address.
     pub fn start(executable: &Path, flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
-        let unlimited = ["--signals-per-second", "0", "--max-connections-per-session", "0"].map(str::to_owned);
+        let unlimited = [
+            "--signals-per-second",
+            "--max-connections",
+            "--max-connections-per-session",
+            "--max-connections-per-address",
+        ]
+        .map(|limit| format!("{limit}=0"));
         Self::with_limits(executable, &[&unlimited, flags].concat(), cpu)
     }
 
@@ -38,7 +44,7 @@ impl Started {
     /// # Errors
     /// As [`Self::start`].
     pub fn with_limits(executable: &Path, flags: &[String], cpu: Option<usize>) -> io::Result<Self> {
-        // It inherits the limit of open files.
+        // It inherits the limit of open files; `make_room` may have raised it further.
         files::allow(0)?;
         let _pin = cpu.map(Pin::to).transpose()?;
         let mut command = Command::new(executable);

@@ -59,6 +59,13 @@ impl Usage {
     }
 }
 
+/// The CPU time of the calling thread, in nanoseconds; none: there is no `/proc`,
+/// or it doesn't tell.
+pub(super) fn thread_cpu() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// The value of a line like `VmRSS:   1024 kB`, in bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

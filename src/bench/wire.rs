@@ -7,8 +7,8 @@
 
 use std::{io, net::SocketAddr};
 
-/// A server to put load on.
-pub trait Peer {
+/// A server to put load on. Some works have a thread more that calls it.
+pub trait Peer: Sync {
     /// What tables call it.
     fn name(&self) -> &str;
 

@@ -116,8 +116,9 @@ pub struct Mixed {
     pub flood_size: usize,
     /// How long a bad client stays away when the server ended it.
     pub pause: Duration,
-    /// How often both are measured: first without the bad ones, then with.
-    pub pairs: usize,
+    /// How often it is measured: without the bad ones, with them, and without
+    /// them again.
+    pub rounds: usize,
 }
 
 impl Work {
@@ -193,17 +194,19 @@ impl Work {
                 count("per_connection", per_connection),
                 count("per_session", per_session),
             ],
-            Self::Mixed(Mixed { members, per_session, size, rate, bad, flood_rate, flood_size, pause, pairs }) => vec![
-                count("members", members),
-                count("per_session", per_session),
-                count("size_bytes", size),
-                paced(Pace::Rate(rate)),
-                count("bad", bad),
-                ("flood_rate_per_second", flood_rate),
-                count("flood_size_bytes", flood_size),
-                ("pause_ns", pause.as_nanos() as f64),
-                count("pairs", pairs),
-            ],
+            Self::Mixed(Mixed { members, per_session, size, rate, bad, flood_rate, flood_size, pause, rounds }) => {
+                vec![
+                    count("members", members),
+                    count("per_session", per_session),
+                    count("size_bytes", size),
+                    paced(Pace::Rate(rate)),
+                    count("bad", bad),
+                    ("flood_rate_per_second", flood_rate),
+                    count("flood_size_bytes", flood_size),
+                    ("pause_ns", pause.as_nanos() as f64),
+                    count("rounds", rounds),
+                ]
+            }
         }
     }
 
@@ -218,7 +221,7 @@ impl Work {
                 (vec![work.members, work.per_connection, work.per_session], MIN_SIZE, Pace::InFlight(1))
             }
             Self::Mixed(work) => {
-                let counts = vec![work.members, work.per_session, work.bad, work.flood_size, work.pairs];
+                let counts = vec![work.members, work.per_session, work.bad, work.flood_size, work.rounds];
                 (counts, work.size, Pace::Rate(work.rate.min(work.flood_rate)))
             }
         };

@@ -163,7 +163,8 @@ impl Wire for Connection {
 
     fn room(&self) -> usize {
         let streams = &self.streams;
-        if streams.calls.len() + streams.members.len() >= streams.most_streams {
+        // Those of members are open; only a backend's calls open more.
+        if streams.members.is_empty() && streams.calls.len() >= streams.most_streams {
             return 0;
         }
         let least = streams.members.iter().map(|member| member.room).min().unwrap_or(streams.stream_room);

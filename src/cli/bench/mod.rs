@@ -94,6 +94,7 @@ fn one_run(work: &Work, options: &mut Options, common: &Common, place: &mut Plac
             address
         }
         None => {
+            bench::make_room(work)?;
             // A new one for each run: none inherits another's memory.
             let start = if work.needs(Capability::Limits) { Started::with_limits } else { Started::start };
             started = start(&std::env::current_exe()?, &common.serve_flags, common.server_cpu)?;

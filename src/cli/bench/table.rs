@@ -27,6 +27,10 @@ pub(super) fn table(summary: &Summary, place: Place) -> String {
     }
     row("measured", format!("{} {many} in {} s", shown(figure("units"), 1.0, 0), shown(figure("seconds"), 1.0, 2)));
 
+    if figure("members_reached").is_some() {
+        row("still there", format!("{}, whom a signal at the end reached", shown(figure("members_reached"), 1.0, 0)));
+    }
+
     if figure("latency_p50_ns").is_some() {
         row("latency in ms", ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>11}")).concat());
         // Where both are known the loop was closed.
@@ -77,12 +81,24 @@ fn hostile(summary: &Summary, row: &mut impl FnMut(&str, String)) {
     let count = |name: &str| shown(figure(name), 1.0, 0);
     row("latency in ms", ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>11}")).concat());
     row("  without bad clients", latencies(summary, "without_bad"));
+    row("  without, again", latencies(summary, "again"));
     row("  with bad clients", latencies(summary, "with_bad"));
-    let ratio = |name: &str| shown(figure(name), 1.0, 3);
-    row(
-        "p99 with / without",
-        format!("{}, from {} to {}", ratio("p99_ratio"), ratio("p99_ratio_least"), ratio("p99_ratio_most")),
-    );
+    let three = |what: &str| {
+        let of = |kind: &str| shown(figure(&format!("{kind}_{what}_p99_ns")), 1e-6, 3);
+        format!("{} without, {} again, {} with", of("without_bad"), of("again"), of("with_bad"))
+    };
+    row("  p99 of a tenth of 1 s", format!(" {}, in the middle of all", three("tenth")));
+    row("  load late by, p99", format!(" {}, the same way", three("late")));
+    let cells = |of: [String; 3]| of.map(|cell| format!("{cell:>17}")).concat();
+    let ratio = |name: String| shown(figure(&name), 1.0, 2);
+    let ratios = |of: &str| {
+        let (least, most) = (ratio(format!("{of}_least")), ratio(format!("{of}_most")));
+        cells(["_of_tenths", "", "_of_all"].map(|way| ratio(format!("{of}{way}"))))
+            + &format!("   (rounds: {least} to {most})")
+    };
+    row("p99 over p99 without", cells(["of tenths of 1 s", "of the rounds", "of all together"].map(str::to_owned)));
+    row("  with bad clients", ratios("p99_ratio"));
+    row("  without, again", ratios("noise_ratio"));
     row("good deliveries", format!("{} lost, {} twice", count("good_lost"), count("good_twice")));
     row(
         "flooders",
@@ -91,7 +107,9 @@ fn hostile(summary: &Summary, row: &mut impl FnMut(&str, String)) {
     row("oversize senders", format!("{} ended", count("oversize_ended")));
     row("slow readers", format!("{} ended, {} kept in bounds", count("slow_ended"), count("slow_kept")));
     row("bad clients", format!("{} joins, {} ended otherwise", count("bad_joins"), count("bad_other")));
-    row("server CPU without", format!("{} % of one CPU", shown(figure("without_bad_server_cpu_share"), 100.0, 1)));
+    let share = |name: &str| format!("{} % of one CPU", shown(figure(name), 100.0, 1));
+    row("measuring thread", share("measuring_cpu_share"));
+    row("server CPU without", share("without_bad_server_cpu_share"));
 }
 
 fn heading(summary: &Summary, place: Place) -> String {

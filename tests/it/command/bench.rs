@@ -1,10 +1,10 @@
 //! `signalbox bench`: small loads, for what they count and say. How fast they
 //! are is no test's matter.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Stdio, time::Duration};
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::{process::Command, time::sleep};
 
 use super::{PATIENCE, Process, client, client_at, json, run, signalbox};
 use crate::support::{TestServer, within};
@@ -12,7 +12,7 @@ use crate::support::{TestServer, within};
 /// Flags of a load that is over soon.
 const SOON: [&str; 4] = ["--warm-up", "100ms", "--time", "300ms"];
 
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 35] = [
     "work",
     "peer",
     "address",
@@ -47,24 +47,44 @@ const KEYS: [&str; 34] = [
     "client_cpu_ns_per_unit",
     "client_cpu_share",
     "client_rss_bytes",
+    "members_reached",
 ];
 
 /// What `mixed` tells besides.
-const HOSTILE: [&str; 24] = [
+const HOSTILE: [&str; 43] = [
     "without_bad_p50_ns",
     "without_bad_p90_ns",
     "without_bad_p99_ns",
     "without_bad_p99_9_ns",
     "without_bad_max_ns",
+    "without_bad_tenth_p99_ns",
+    "without_bad_late_p99_ns",
+    "again_p50_ns",
+    "again_p90_ns",
+    "again_p99_ns",
+    "again_p99_9_ns",
+    "again_max_ns",
+    "again_tenth_p99_ns",
+    "again_late_p99_ns",
     "with_bad_p50_ns",
     "with_bad_p90_ns",
     "with_bad_p99_ns",
     "with_bad_p99_9_ns",
     "with_bad_max_ns",
+    "with_bad_tenth_p99_ns",
+    "with_bad_late_p99_ns",
     "p99_ratio",
     "p99_ratio_least",
     "p99_ratio_most",
+    "p99_ratio_of_tenths",
+    "p99_ratio_of_all",
+    "noise_ratio",
+    "noise_ratio_least",
+    "noise_ratio_most",
+    "noise_ratio_of_tenths",
+    "noise_ratio_of_all",
     "without_bad_server_cpu_share",
+    "measuring_cpu_share",
     "good_lost",
     "good_twice",
     "bad_joins",
@@ -156,10 +176,11 @@ async fn join_counts_joins_apart_and_together() {
 
 #[tokio::test]
 async fn idle_tells_the_memory_of_a_member() {
-    for per_connection in ["1", "40"] {
+    // Those of a session are on one connection, on several, and all on one.
+    for per_connection in ["1", "3", "40", "1000"] {
         let load = ["idle", "--members", "100", "--settle", "100ms", "--hold", "100ms"];
         let found = found(&[&load[..], &["--per-connection", per_connection]].concat()).await;
-        assert_eq!(number(&found, "units"), 100);
+        assert_eq!((number(&found, "units"), number(&found, "members_reached")), (100, 100));
         assert!(found["server_rss_bytes_per_unit"].is_number() && found["latency_p50_ns"].is_null(), "{found}");
     }
 }
@@ -213,7 +234,7 @@ async fn a_running_server_takes_the_load_and_its_process_is_found() {
 #[tokio::test]
 async fn mixed_keeps_the_good_from_the_bad() {
     let good = ["mixed", "--members", "6", "--per-session", "3", "--rate", "100"];
-    let bad = ["--bad", "50", "--flood-rate", "500", "--pairs", "1", "--warm-up", "200ms", "--time", "1s"];
+    let bad = ["--bad", "50", "--flood-rate", "500", "--rounds", "1", "--warm-up", "200ms", "--time", "1s"];
     let found = found(&[&good[..], &bad].concat()).await;
     for key in HOSTILE {
         assert!(found[key].is_number(), "no {key} in {found}");
@@ -256,11 +277,56 @@ async fn where_nothing_answers_is_told() {
 }
 
 #[tokio::test]
-async fn too_few_files_are_told_with_the_limit() {
-    let mut command = tokio::process::Command::new("sh");
-    let bench = r#"ulimit -n 64; exec "$0" bench idle --members 100"#;
-    command.args(["-c", bench, env!("CARGO_BIN_EXE_signalbox")]).kill_on_drop(true);
-    run(command).await.failed(1, &["100 connections need 132 open files", "64"]);
+async fn a_shared_connection_may_have_as_many_members_as_the_server_takes() {
+    let load = ["idle", "--members", "1000", "--per-connection", "1000", "--settle", "0s", "--hold", "50ms"];
+    assert_eq!(number(&found(&load).await, "members_reached"), 1_000);
+}
+
+/// A command in a shell that sets its limits of open files before.
+fn with_files(limits: &str, arguments: &str) -> Command {
+    let mut command = Command::new("sh");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIGNALBOX_")) {
+        command.env_remove(name);
+    }
+    let line = format!(r#"{limits} && exec "$0" {arguments}"#);
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_signalbox")]).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[tokio::test]
+async fn soft_limits_of_open_files_are_raised_for_the_load_and_the_server() {
+    let idle = "bench idle --members 100 --settle 0s --hold 50ms --json";
+    let found = json(&run(with_files("ulimit -Sn 64", idle)).await.well());
+    assert_eq!(number(&found, "members_reached"), 100);
+}
+
+#[tokio::test]
+async fn too_few_files_are_told_with_the_limit_where_it_cannot_be_raised() {
+    let raised = run(with_files("ulimit -n 64; ulimit -Hn 132", "--version")).await.code == 0;
+    let idle = "bench idle --members 100 --settle 0s --hold 50ms";
+    let done = run(with_files("ulimit -n 64", idle)).await;
+    if raised {
+        // Root may.
+        done.well();
+    } else {
+        done.failed(1, &["100 connections need 132 open files", "this process may have 64", "ulimit -Hn 132"]);
+    }
+}
+
+#[tokio::test]
+async fn a_running_server_that_may_open_too_few_files_is_told_before() {
+    let mut server = Process::start(with_files("ulimit -n 100", "serve --listen 127.0.0.1:0 --admin-listen none"));
+    let address = loop {
+        if let Some((_, address)) = server.line().await.split_once("gRPC   http://") {
+            break address.to_owned();
+        }
+    };
+    let pid = server.pid().to_string();
+    let idle = ["bench", "idle", "--members", "200", "--pid", &pid];
+    run(client_at(&address, &idle)).await.failed(1, &["200 connections need 232 open files", &pid, "may have 100"]);
+    server.signal("TERM").await;
+    server.done().await;
 }
 
 #[tokio::test]
