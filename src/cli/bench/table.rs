@@ -8,6 +8,8 @@ use super::Place;
 
 /// A CPU that is used more than this is what bounds the rate.
 const BUSY: f64 = 0.95;
+/// A load that is late by more than this part of what it measures measures itself.
+const LATE: f64 = 0.5;
 
 /// The figures, in lines, the last without an end.
 pub(super) fn table(summary: &Summary, place: Place) -> String {
@@ -96,6 +98,13 @@ fn hostile(summary: &Summary, row: &mut impl FnMut(&str, String)) {
         cells(["_of_tenths", "", "_of_all"].map(|way| ratio(format!("{of}{way}"))))
             + &format!("   (rounds: {least} to {most})")
     };
+    let late = |kind: &str| {
+        let of = |what: &str| figure(&format!("{kind}_{what}_p99_ns")).unwrap_or(0.0);
+        of("late") > LATE * of("tenth")
+    };
+    if ["without_bad", "again", "with_bad"].into_iter().any(late) {
+        row("", "the load itself was late: the machine was busy otherwise, and the ratios say little".to_owned());
+    }
     row("p99 over p99 without", cells(["of tenths of 1 s", "of the rounds", "of all together"].map(str::to_owned)));
     row("  with bad clients", ratios("p99_ratio"));
     row("  without, again", ratios("noise_ratio"));
