@@ -54,16 +54,18 @@ impl Outgoing {
             self.close(goodbye.farewell.ending);
             return Step::Trailers(goodbye);
         }
+        if self.reading.is_idle()
+            && let Some(due) = self.silent_until(now)
+        {
+            return Step::Wait(Some(due));
+        }
         let data = match self.reading.take() {
             Next::Frames(frames) => frames,
             Next::NotOpen => return Step::Wait(None),
-            Next::Idle(sequence) => {
-                let due = self.sent_at + self.interval;
-                if now < due {
-                    return Step::Wait(Some(due));
-                }
-                wire::heartbeat(sequence)
-            }
+            Next::Idle(sequence) => match self.silent_until(now) {
+                Some(due) => return Step::Wait(Some(due)),
+                None => wire::heartbeat(sequence),
+            },
             // The client that left asked for the end: it isn't on the server's
             // own account.
             Next::End(goodbye) if goodbye.farewell.ending.reason().is_none() => {
@@ -78,6 +80,11 @@ impl Outgoing {
         };
         self.sent_at = now;
         Step::Data(data)
+    }
+
+    /// How long it may stay silent; none when it has been for long enough.
+    fn silent_until(&self, now: Instant) -> Option<Instant> {
+        Some(self.sent_at + self.interval).filter(|due| now < *due)
     }
 
     /// Whether what there is to send may wait for something to go with.

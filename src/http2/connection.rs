@@ -320,6 +320,12 @@ impl<S> Connection<S> {
         self.streams.len()
     }
 
+    /// The stream, where one is open, and what the user keeps of it.
+    pub fn only_mut(&mut self) -> Option<(StreamId, &mut S)> {
+        let (id, stream) = self.streams.only_mut()?;
+        stream.state.as_mut().map(|state| (id, state))
+    }
+
     /// Visits what the user keeps of all streams, the oldest first.
     pub fn for_each_mut(&mut self, mut f: impl FnMut(StreamId, &mut S)) {
         for (id, stream) in self.streams.iter_mut() {

@@ -65,6 +65,11 @@ impl<S> Streams<S> {
         }
     }
 
+    /// The stream, where there is one.
+    pub(super) fn only_mut(&mut self) -> Option<(StreamId, &mut Stream<S>)> {
+        self.newest.as_mut().filter(|_| self.older.is_empty()).map(|(id, stream)| (*id, stream))
+    }
+
     /// Adds a stream, whose id is higher than all before.
     pub(super) fn push(&mut self, id: StreamId, stream: Stream<S>) {
         debug_assert!(self.newest.as_ref().is_none_or(|(newest, _)| *newest < id));

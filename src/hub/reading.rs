@@ -50,6 +50,15 @@ impl Reading {
         &self.outbox
     }
 
+    /// Whether nothing waits for a stream that has joined: [`Reading::take`] would
+    /// say so too, with its place.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.following.as_ref().is_some_and(|following| following.at.next().is_none())
+            && !self.outbox.has_own()
+            && self.fetched.is_empty()
+    }
+
     /// The next thing for the client. Rings when there is more after
     /// [`Next::NotOpen`] and [`Next::Idle`].
     pub fn take(&mut self) -> Next {

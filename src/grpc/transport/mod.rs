@@ -493,8 +493,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         if bits == 0 {
             return;
         }
-        let bits = if self.http.streams() == 1 { Bell::ALL } else { bits };
         let dirty = &mut self.dirty;
+        if let Some((id, stream)) = self.http.only_mut() {
+            if !std::mem::replace(&mut stream.is_dirty, true) {
+                dirty.push(id);
+            }
+            return;
+        }
         self.http.for_each_mut(|id, stream| {
             if (bits == Bell::ALL || stream.bit().is_none_or(|bit| bit & bits != 0))
                 && !std::mem::replace(&mut stream.is_dirty, true)
