@@ -68,3 +68,23 @@ impl Queue {
         self.first.into_iter().chain(self.others.iter().copied())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_first_goes_first() {
+        let mut queue = Queue::default();
+        queue.push(1);
+        queue.push(3);
+        queue.push(5);
+        assert_eq!(queue.pop(), Some(1));
+        queue.push(1);
+        assert_eq!(queue.iter().collect::<Vec<_>>(), [3, 5, 1]);
+        assert_eq!([queue.pop(), queue.pop(), queue.pop(), queue.pop()], [Some(3), Some(5), Some(1), None]);
+        assert!(queue.is_empty());
+        queue.push(7);
+        assert_eq!(queue.pop(), Some(7));
+    }
+}
