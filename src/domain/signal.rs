@@ -67,6 +67,7 @@ impl Signal {
     }
 
     /// A signal that was one before, of its parts.
+    #[cfg(feature = "server")]
     pub(crate) fn again(kind: &str, data: &str) -> Self {
         Self { kind: SignalType(kind.to_owned()), data: data.to_owned() }
     }
