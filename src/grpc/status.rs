@@ -11,6 +11,8 @@ use crate::{
     hub::Goodbye,
 };
 
+use super::wire::waiting;
+
 /// The `domain` of every `ErrorInfo`.
 const DOMAIN: &str = "signalbox";
 
@@ -24,7 +26,7 @@ pub(super) fn status(refusal: &Refusal) -> Status {
         details.add_bad_request_violation(field, refusal.message.as_str());
     }
     if let Some(after) = refusal.retry_after {
-        details.set_retry_info(Some(after));
+        details.set_retry_info(Some(waiting(after)));
     }
     Status::with_error_details(Code::from(refusal.reason.code() as i32), refusal.message.as_str(), details)
 }

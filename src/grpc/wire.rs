@@ -108,7 +108,7 @@ pub(super) fn closing(farewell: &Farewell) -> Bytes {
     frame(join_response::Event::Closing(proto::Closing {
         reason: farewell.ending.reason().map_or_else(String::new, |reason| reason.name().to_owned()),
         action: action.into(),
-        retry_after: farewell.retry_after.map(to_duration),
+        retry_after: farewell.retry_after.map(waiting).map(to_duration),
     }))
 }
 
@@ -225,7 +225,7 @@ fn to_send_error(refusal: &Refusal) -> proto::SendError {
         reason: refusal.reason.name().to_owned(),
         message: refusal.message.clone(),
         field: refusal.field.unwrap_or_default().to_owned(),
-        retry_after: refusal.retry_after.map(to_duration),
+        retry_after: refusal.retry_after.map(waiting).map(to_duration),
     }
 }
 
@@ -249,6 +249,13 @@ fn to_duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
+/// A time to wait in whole milliseconds, up: no client's timer is finer, and
+/// some would take less for nothing.
+pub(super) fn waiting(time: Duration) -> Duration {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{sync::Arc, time::SystemTime};
@@ -258,6 +265,16 @@ mod tests {
         domain::{ConnectionId, RESUME_TOKEN_BYTES, ResumeToken},
         session::{Handle, Missed},
     };
+
+    #[test]
+    fn a_time_to_wait_is_never_less_than_was_meant_and_never_nothing() {
+        for (nanos, millis) in [(0, 0), (1, 1), (513, 1), (1_000_000, 1), (1_000_001, 2), (20_000_000, 20)] {
+            assert_eq!(waiting(Duration::from_nanos(nanos)), Duration::from_millis(millis));
+        }
+        assert!(waiting(Duration::MAX) > Duration::from_secs(1 << 50));
+        let refusal = Refusal::new(crate::domain::Reason::RateLimited, "why").retry_after(Duration::from_nanos(513));
+        assert_eq!(to_send_error(&refusal).retry_after.unwrap().nanos, 1_000_000);
+    }
 
     fn read(frame: &Bytes) -> join_response::Event {
         assert_eq!(frame[0], 0);
