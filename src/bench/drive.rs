@@ -164,7 +164,9 @@ impl Moment {
     /// Now.
     pub(super) fn read(net: &Net, options: &Options) -> io::Result<Self> {
         let server = (!options.pids.is_empty()).then(|| Usage::of(&options.pids)).transpose()?;
-        Ok(Self { client: Usage::own()?, server, at: net.now() })
+        let mut client = Usage::own()?;
+        client.cpu_ns = client.cpu_ns.saturating_sub(net.looked());
+        Ok(Self { client, server, at: net.now() })
     }
 
     /// What they used since another, whose memory is the one before.
