@@ -43,10 +43,10 @@ impl Usage {
         let status = read("status")?;
         let rss = kilobytes(&status, "VmRSS:").unwrap_or(0);
         let pss = read("smaps_rollup").ok().and_then(|rollup| kilobytes(&rollup, "Pss:"));
-        let cpu_ns = match scheduled(&process) {
-            Some(cpu_ns) => cpu_ns,
-            None => ticks(&read("stat")?).unwrap_or(0) * (1_000_000_000 / rustix::param::clock_ticks_per_second()),
-        };
+        // The first is exact and forgets threads that have ended; the second, rounded
+        // down, does not.
+        let ticks = ticks(&read("stat")?).unwrap_or(0) * (1_000_000_000 / rustix::param::clock_ticks_per_second());
+        let cpu_ns = scheduled(&process).unwrap_or(0).max(ticks);
         Ok(Self { cpu_ns, rss, pss })
     }
 
@@ -80,7 +80,7 @@ fn scheduled(process: &Path) -> Option<u64> {
         let Ok(text) = fs::read_to_string(thread.ok()?.path().join("schedstat")) else { continue };
         sum += text.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
     }
-    (sum > 0).then_some(sum)
+    Some(sum)
 }
 
 /// The CPU time of all threads that there ever were, in the kernel's ticks.
