@@ -9,6 +9,8 @@ use crate::client::{CallError, ConnectError};
 pub(super) enum Failure {
     /// Refused, or unreachable: exit code 1.
     Refused(String),
+    /// Flags that don't go together: exit code 2.
+    Usage(String),
     /// Nobody reads the output any more: as if it had ended well.
     OutputClosed,
 }
@@ -20,6 +22,10 @@ impl Failure {
             Self::Refused(why) => {
                 eprintln!("signalbox: {why}");
                 ExitCode::FAILURE
+            }
+            Self::Usage(wrong) => {
+                eprintln!("error: {wrong}\n\nFor more information, try '--help'.");
+                ExitCode::from(2)
             }
             Self::OutputClosed => ExitCode::SUCCESS,
         }

@@ -12,6 +12,7 @@ mod output;
 mod send;
 mod serve;
 mod sessions;
+mod token;
 mod watch;
 
 use std::{env, io, process::ExitCode};
@@ -59,6 +60,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Disconnect a connection for good
     Disconnect(disconnect::DisconnectArgs),
+    /// Sign a token, for a server with the same secret
+    Token(token::TokenArgs),
     /// Put load on a server and measure what it costs
     Bench(Box<bench::BenchArgs>),
     /// Print a completion script for a shell
@@ -107,6 +110,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Sessions(args)) => sessions::run(args).await,
         Some(Command::Watch(args)) => watch::run(args).await,
         Some(Command::Disconnect(args)) => disconnect::run(args).await,
+        Some(Command::Token(args)) => token::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).await,
         Some(Command::Completions { shell }) => completions(shell),
     };

@@ -35,7 +35,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
         return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
     }
     raise_open_files();
-    let open = config.listen;
+    let (listen, has_tokens) = (config.listen, config.tokens.is_some());
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let addresses = (server.grpc_address()?, server.admin_address()?);
@@ -48,12 +48,12 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if !open.ip().is_loopback() {
-        tracing::warn!(address = %open, "open to everyone who reaches this address: there are no tokens");
+    if !listen.ip().is_loopback() && !has_tokens {
+        tracing::warn!(address = %listen, "open to everyone who reaches this address: there are no tokens");
     }
     match format {
         // Whoever started it may have closed its output: no reason to stop.
-        LogFormat::Text => drop(greet(grpc, admin)),
+        LogFormat::Text => drop(greet(grpc, admin, has_tokens)),
         LogFormat::Json => tracing::info!(%grpc, admin = admin.map(|admin| admin.to_string()), "listening"),
     }
 
@@ -93,21 +93,29 @@ async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'stati
 }
 
 /// The first lines: what listens, and what to try next.
-fn greet(grpc: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
+fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool) -> io::Result<()> {
     let me = std::env::args().next().unwrap_or_else(|| "signalbox".to_owned());
     let near = reachable(grpc);
     let server = if near.to_string() == DEFAULT_ADDRESS { String::new() } else { format!(" --server http://{near}") };
     let call = format!("localhost:{} signalbox.v1.SignalingService/Join", near.port());
     let mut out = io::stdout().lock();
-    writeln!(out, "signalbox {} is listening, open to everyone who reaches it (no tokens)", env!("CARGO_PKG_VERSION"))?;
+    let to = if has_tokens { "to those who show a token" } else { "open to everyone who reaches it (no tokens)" };
+    writeln!(out, "signalbox {} is listening, {to}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  gRPC   http://{near}")?;
     match admin.map(reachable) {
         Some(admin) => writeln!(out, "  admin  http://{admin}  (/metrics, /livez, /readyz)")?,
         None => writeln!(out, "  admin  off")?,
     }
     writeln!(out, "Try, from another terminal:")?;
+    if has_tokens {
+        writeln!(
+            out,
+            "  export SIGNALBOX_TOKEN=$({me} token --session demo --expires 1h)   # with the server's --jwt-secret-file"
+        )?;
+    }
     writeln!(out, "  {me} join demo{server}")?;
-    writeln!(out, "  grpcurl -plaintext -d '{{\"join\":{{\"session_id\":\"demo\"}}}}' {call}")?;
+    let header = if has_tokens { "-H \"authorization: Bearer $SIGNALBOX_TOKEN\" " } else { "" };
+    writeln!(out, "  grpcurl -plaintext {header}-d '{{\"join\":{{\"session_id\":\"demo\"}}}}' {call}")?;
     writeln!(out, "Ctrl-C ends it.")?;
     out.flush()
 }

@@ -71,6 +71,8 @@ impl Ending {
             Self::Left | Self::Broken | Self::TakenOver | Self::ForceDisconnected => ClientAction::Stop,
             // What the client did wrong it would do again; a full server or a
             // lost engine may be better later.
+            // With another token.
+            Self::Refused(Reason::TokenExpired) => ClientAction::Rejoin,
             Self::Refused(reason) => match reason.code() {
                 Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => ClientAction::Rejoin,
                 _ => ClientAction::Stop,
@@ -105,6 +107,8 @@ mod tests {
         assert_eq!(Ending::GoingAway.action(false), ClientAction::Rejoin);
         assert_eq!(Ending::TakenOver.action(true), ClientAction::Stop);
         assert_eq!(Ending::Refused(Reason::ServerFull).action(false), ClientAction::Rejoin);
+        assert_eq!(Ending::Refused(Reason::TokenExpired).action(true), ClientAction::Rejoin);
+        assert_eq!(Ending::Refused(Reason::TokenInvalid).action(true), ClientAction::Stop);
         assert_eq!(Ending::Refused(Reason::FrameInvalid).action(true), ClientAction::Stop);
     }
 }

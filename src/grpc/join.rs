@@ -5,6 +5,7 @@
 //! nobody reads with the end of the whole connection.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,15 +13,18 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auth::{Action, Grant},
     domain::{ConnectionId, Ending, RESUME_TOKEN_BYTES, Reason, Refusal, ResumeToken, SendId, SessionId},
     engine::{Link, OutletId, lock},
     hub::Outbox,
     proto,
     random::NoRandomness,
     session::{Command, Join, Outcome},
+    telemetry::audit,
 };
 
 use super::{
@@ -78,6 +82,15 @@ pub(super) struct Reader {
     pub(super) services: Arc<Services>,
     pub(super) outlet: OutletId,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) address: Option<IpAddr>,
+}
+
+/// A stream that is in.
+pub(super) struct Joined {
+    pub(super) link: Arc<dyn Link>,
+    pub(super) grant: Arc<Grant>,
+    /// When its token expires.
+    pub(super) until: Option<Instant>,
 }
 
 /// What becomes of a frame after the first.
@@ -114,13 +127,31 @@ impl Reader {
             Ok(join) => self.join(&metadata, join, |link| stream.linked(link)).await,
             Err(refusal) => Err(refusal),
         };
-        match joined {
-            Ok(link) => tokio::select! {
-                biased;
-                () = over.cancelled() => {}
-                () = self.serve(&mut frames, &link, &stream) => {}
-            },
-            Err(refusal) => self.refuse(refusal),
+        let joined = match joined {
+            Ok(joined) => joined,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        let expired = async {
+            match joined.until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let served = async {
+            self.serve(&mut frames, &joined, &stream).await;
+            // The connection stays, and receives while its token is good.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = over.cancelled() => {}
+            () = expired => {
+                let refusal = expired_token();
+                let ending = Ending::Refused(refusal.reason);
+                self.refuse(refusal);
+                stream.gone(ending);
+            }
+            () = served => {}
         }
     }
 
@@ -132,14 +163,15 @@ impl Reader {
         metadata: &HeaderMap,
         join: proto::Join,
         linked: impl FnOnce(&Arc<dyn Link>),
-    ) -> Result<Arc<dyn Link>, Refusal> {
+    ) -> Result<Joined, Refusal> {
         let limits = &self.services.limits;
         let session = SessionId::parse(&join.session_id, limits, "join.session_id")?;
         let grant = self.services.gate.join(metadata, &session)?;
+        let until = grant.valid_for.map(|left| Instant::now() + left);
         let wish = parse::join(join, limits)?;
         let join = Join {
-            data: wish.data,
-            role: grant.role,
+            data: data(&grant, wish.data, wish.resume.is_some())?,
+            role: grant.role(),
             window: wish.window,
             view: wish.view,
             resume: wish.resume,
@@ -160,20 +192,21 @@ impl Reader {
         }
         let resumable = !admission.window.is_zero();
         self.outbox.open(wire::preamble(admission, limits), resumable);
-        Ok(joined.link)
+        Ok(Joined { link: joined.link, grant, until })
     }
 
     async fn serve<B: Body<Data = Bytes> + Unpin>(
         &self,
         frames: &mut Frames<B>,
-        link: &Arc<dyn Link>,
+        joined: &Joined,
         stream: &Arc<Stream>,
     ) {
+        let link = &joined.link;
         loop {
             // A sender whose frames are all there already would never yield.
             tokio::task::coop::consume_budget().await;
             let taken = match frames.next(&self.services.limits).await {
-                Ok(frame) => self.take(frame),
+                Ok(frame) => self.take(frame, &joined.grant),
                 // The connection stays and receives.
                 Err(Ended::HalfClosed) => return,
                 // The response body is dropped, which says it all.
@@ -194,12 +227,19 @@ impl Reader {
     }
 
     /// Makes a command of a frame.
-    pub(super) fn take(&self, request: Request) -> Taken {
+    pub(super) fn take(&self, request: Request, grant: &Grant) -> Taken {
         match request {
             Request::Send(..) | Request::Disconnect(..) if self.outbox.is_ending() => Taken::Nothing,
-            Request::Send(id, attempt) => Taken::Command(Command::Send(id, self.begin_send(id).and(attempt))),
+            Request::Send(id, attempt) => {
+                let may = self.begin_send(id).and_then(|()| self.check(grant, Action::Signal));
+                Taken::Command(Command::Send(id, may.and(attempt)))
+            }
             Request::Disconnect(id, whom) => {
-                Taken::Command(Command::Disconnect(id, self.begin_send(id).map(|()| whom)))
+                let may = self.begin_send(id).and_then(|()| self.check(grant, Action::Disconnect));
+                if may.is_ok() {
+                    audit::disconnects(self.who(Some(grant)), None, &whom);
+                }
+                Taken::Command(Command::Disconnect(id, may.map(|()| whom)))
             }
             Request::Leave => Taken::Last(Command::Leave),
             Request::Join(_) => Taken::Refused(
@@ -217,6 +257,15 @@ impl Reader {
         Ok(bytes)
     }
 
+    /// Whether a member may do that, by its role.
+    fn check(&self, grant: &Grant, action: Action) -> Result<(), Refusal> {
+        grant.bearer.check(action).inspect_err(|refusal| audit::refused(self.who(Some(grant)), "a frame", refusal))
+    }
+
+    fn who<'a>(&self, grant: Option<&'a Grant>) -> audit::Who<'a> {
+        audit::Who { subject: grant.and_then(|grant| grant.subject.as_deref()), address: self.address }
+    }
+
     /// Counts a send until the client takes its outcome.
     fn begin_send(&self, id: SendId) -> Result<(), Refusal> {
         self.outbox.begin_send().map_err(|count| {
@@ -232,6 +281,7 @@ impl Reader {
     pub(super) fn refuse(&self, refusal: Refusal) {
         tracing::debug!(reason = %refusal.reason, message = refusal.message, "stream refused");
         self.services.hub.metrics().refused(refusal.reason);
+        audit::refused(self.who(None), "a stream", &refusal);
         self.outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
     }
 
@@ -260,6 +310,25 @@ pub(super) fn no_join() -> Refusal {
 /// No frame came in time.
 pub(super) fn too_late() -> Refusal {
     Refusal::new(Reason::JoinTimeout, format!("no join frame came within {} s", JOIN_TIMEOUT.as_secs()))
+}
+
+/// The token's lifetime is over.
+pub(super) fn expired_token() -> Refusal {
+    Refusal::new(Reason::TokenExpired, "the token has expired; join again with a new one")
+}
+
+/// What a connection's data is: the token's, where it says any.
+fn data(grant: &Grant, own: String, resumes: bool) -> Result<String, Refusal> {
+    match &grant.data {
+        None => Ok(own),
+        // A resume's is ignored.
+        Some(data) if own.is_empty() || resumes => Ok(data.clone()),
+        Some(_) => Err(Refusal::new(
+            Reason::FrameInvalid,
+            "the token says what the connection's data is, so that the join may not",
+        )
+        .field("join.connection_data")),
+    }
 }
 
 fn panicked(outbox: &Outbox) {

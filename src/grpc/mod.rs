@@ -14,7 +14,16 @@ mod wire;
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{auth::Gate, domain::Limits, engine::Engine, hub::Hub, random::Random};
+use http::HeaderMap;
+
+use crate::{
+    auth::{Gate, Grant},
+    domain::{Limits, Refusal},
+    engine::Engine,
+    hub::Hub,
+    random::Random,
+    telemetry::audit,
+};
 
 pub use sessions::session_service;
 pub use signaling::SignalingService;
@@ -34,6 +43,15 @@ pub struct Services {
     pub limits: Arc<Limits>,
     /// Makes connection ids and resume tokens.
     pub random: Arc<dyn Random>,
+}
+
+impl Services {
+    /// Lets a backend call this.
+    fn serve(&self, metadata: &HeaderMap, peer: Option<PeerAddress>, what: &str) -> Result<Arc<Grant>, Refusal> {
+        self.gate.serve(metadata).inspect_err(|refusal| {
+            audit::refused(audit::Who { subject: None, address: peer.map(|peer| peer.0) }, what, refusal);
+        })
+    }
 }
 
 /// The address that a request came from: an extension that the server puts on

@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,6 +14,7 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use crate::{
+    auth::Grant,
     domain::{Epoch, MAX_FRAME_BYTES, Named, Reason, Refusal, Sequence, SessionId},
     engine::{BoxFuture, Change},
     proto::{
@@ -23,11 +25,11 @@ use crate::{
         watch_sessions_response::Event,
     },
     session::Facts,
-    telemetry::UnaryMethod,
+    telemetry::{UnaryMethod, audit},
 };
 
 use super::{
-    Services,
+    PeerAddress, Services,
     signaling::answer,
     status::{explain_bad_message, status},
     wire,
@@ -78,6 +80,11 @@ pub struct Sessions {
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
 impl Sessions {
+    /// Lets a backend call this.
+    fn serve<T>(&self, request: &tonic::Request<T>, what: &str) -> Result<Arc<Grant>, Refusal> {
+        self.services.serve(request.metadata().as_ref(), peer(request), what)
+    }
+
     fn session_id(&self, text: &str) -> Result<SessionId, Refusal> {
         SessionId::parse(text, &self.services.limits, "session_id")
     }
@@ -165,7 +172,7 @@ impl EndOfWatch {
 impl SessionService for Sessions {
     async fn list_sessions(&self, request: tonic::Request<ListSessionsRequest>) -> Answer<ListSessionsResponse> {
         let call = async {
-            self.services.gate.serve(request.metadata().as_ref())?;
+            self.serve(&request, "ListSessions")?;
             self.sessions(request.into_inner()).await
         };
         answer(&self.services, UnaryMethod::ListSessions, call).await
@@ -173,7 +180,7 @@ impl SessionService for Sessions {
 
     async fn get_session(&self, request: tonic::Request<GetSessionRequest>) -> Answer<GetSessionResponse> {
         let call = async {
-            self.services.gate.serve(request.metadata().as_ref())?;
+            self.serve(&request, "GetSession")?;
             let session = self.session_id(&request.into_inner().session_id)?;
             let facts = self.services.engine.session(session.clone()).await?;
             Ok(GetSessionResponse { session: Some(to_session(&session, &facts)) })
@@ -186,7 +193,7 @@ impl SessionService for Sessions {
         request: tonic::Request<ListConnectionsRequest>,
     ) -> Answer<ListConnectionsResponse> {
         let call = async {
-            self.services.gate.serve(request.metadata().as_ref())?;
+            self.serve(&request, "ListConnections")?;
             self.connections(request.into_inner()).await
         };
         answer(&self.services, UnaryMethod::ListConnections, call).await
@@ -197,10 +204,13 @@ impl SessionService for Sessions {
         request: tonic::Request<DisconnectConnectionRequest>,
     ) -> Answer<DisconnectConnectionResponse> {
         let call = async {
-            self.services.gate.serve(request.metadata().as_ref())?;
+            let (grant, peer) = (self.serve(&request, "DisconnectConnection")?, peer(&request));
             let request = request.into_inner();
             let session = self.session_id(&request.session_id)?;
-            self.services.engine.disconnect(session, Named::read(request.connection_id)).await?;
+            let connection = Named::read(request.connection_id);
+            let who = audit::Who { subject: grant.subject.as_deref(), address: peer.map(|peer| peer.0) };
+            audit::disconnects(who, Some(&session), &connection);
+            self.services.engine.disconnect(session, connection).await?;
             Ok(DisconnectConnectionResponse {})
         };
         answer(&self.services, UnaryMethod::DisconnectConnection, call).await
@@ -210,7 +220,7 @@ impl SessionService for Sessions {
 
     async fn watch_sessions(&self, request: tonic::Request<WatchSessionsRequest>) -> Answer<WatchStream> {
         let watched = async {
-            self.services.gate.serve(request.metadata().as_ref())?;
+            self.serve(&request, "WatchSessions")?;
             self.watch(request.into_inner()).await
         };
         watched.await.map(tonic::Response::new).map_err(|refusal| {
@@ -218,6 +228,10 @@ impl SessionService for Sessions {
             status(&refusal)
         })
     }
+}
+
+fn peer<T>(request: &tonic::Request<T>) -> Option<PeerAddress> {
+    request.extensions().get().copied()
 }
 
 fn page_size(asked: u32) -> usize {

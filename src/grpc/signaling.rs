@@ -82,7 +82,8 @@ pub(super) fn open(
     match services.hub.admit(address, Arc::clone(&bell), bit) {
         Ok(outlet) => {
             let outbox = Arc::clone(outlet.outbox());
-            let reader = Reader { services: Arc::clone(services), outlet: outlet.id(), outbox: Arc::clone(&outbox) };
+            let reader =
+                Reader { services: Arc::clone(services), outlet: outlet.id(), outbox: Arc::clone(&outbox), address };
             (Outgoing::new(outbox, Some(outlet), interval, now), Some(reader))
         }
         Err(refusal) => {
@@ -161,8 +162,9 @@ impl UnaryService<SendFromServerRequest> for SendFromServer {
     fn call(&mut self, request: tonic::Request<SendFromServerRequest>) -> Self::Future {
         let services = Arc::clone(&self.services);
         Box::pin(async move {
-            let (metadata, _, request) = request.into_parts();
-            let sent = measured_send(services, metadata.into_headers(), request).await;
+            let (metadata, extensions, request) = request.into_parts();
+            let peer = extensions.get().copied();
+            let sent = measured_send(services, metadata.into_headers(), peer, request).await;
             sent.map(tonic::Response::new).map_err(|refusal| status(&refusal))
         })
     }
@@ -171,9 +173,10 @@ impl UnaryService<SendFromServerRequest> for SendFromServer {
 async fn send_from_server(
     services: &Services,
     metadata: &HeaderMap,
+    peer: Option<PeerAddress>,
     request: SendFromServerRequest,
 ) -> Result<SendFromServerResponse, Refusal> {
-    services.gate.serve(metadata)?;
+    services.serve(metadata, peer, "SendFromServer")?;
     services.hub.takes_signals()?;
     let session = SessionId::parse(&request.session_id, &services.limits, "session_id")?;
     let send = parse::server_send(request, &services.limits)?;
@@ -189,9 +192,10 @@ async fn send_from_server(
 pub(super) async fn measured_send(
     services: Arc<Services>,
     metadata: HeaderMap,
+    peer: Option<PeerAddress>,
     request: SendFromServerRequest,
 ) -> Result<SendFromServerResponse, Refusal> {
-    measured(&services, UnaryMethod::SendFromServer, send_from_server(&services, &metadata, request)).await
+    measured(&services, UnaryMethod::SendFromServer, send_from_server(&services, &metadata, peer, request)).await
 }
 
 /// Runs a unary call: measured, its refusal counted.

@@ -1,11 +1,13 @@
 //! What an operator sets: flags and environment, checked whole before a socket
 //! opens.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
-use crate::{domain::Limits, hub::Capacity, telemetry::LogFormat};
+use crate::{auth::Expected, domain::Limits, hub::Capacity, telemetry::LogFormat};
+
+use super::{tls::TlsSettings, tokens::TokenSettings};
 
 /// Where sessions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,13 +30,45 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9464", value_parser = AdminListen::from_str, help_heading = "Listening")]
     pub admin_listen: AdminListen,
 
-    /// Let everyone who reaches the port do everything, on addresses that are not loopback too
+    /// Without a key for tokens: let everyone who reaches the port do everything, on addresses that are not loopback too
     #[arg(long, env = "SIGNALBOX_INSECURE_OPEN", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
     pub insecure_open: bool,
+
+    /// The certificate chain of this server, in PEM: the gRPC port then speaks TLS 1.2 and 1.3, and nothing else
+    #[arg(long, env = "SIGNALBOX_TLS_CERT", value_name = "FILE", help_heading = TLS)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "SIGNALBOX_TLS_KEY", value_name = "FILE", help_heading = TLS)]
+    pub tls_key: Option<PathBuf>,
+
+    /// The authorities whose clients may connect, in PEM: others may not, and every client needs a certificate
+    #[arg(long, env = "SIGNALBOX_TLS_CLIENT_CA", value_name = "FILE", help_heading = TLS)]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Don't tell callers which services there are (gRPC server reflection)
+    #[arg(long, env = "SIGNALBOX_NO_REFLECTION", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
+    pub no_reflection: bool,
 
     /// Threads that serve connections; 0: one for each CPU
     #[arg(long, env = "SIGNALBOX_WORKERS", value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_024), help_heading = "Listening")]
     pub workers: u16,
+
+    /// A file with the secret that tokens are signed with, by HS256: 32 bytes or more. It may be in SIGNALBOX_JWT_SECRET instead
+    #[arg(long, env = "SIGNALBOX_JWT_SECRET_FILE", value_name = "FILE", help_heading = TOKENS)]
+    pub jwt_secret_file: Option<PathBuf>,
+
+    /// A JSON Web Key Set with the public keys of those who sign tokens: ES256, EdDSA, RS256
+    #[arg(long, env = "SIGNALBOX_JWT_JWKS_FILE", value_name = "FILE", help_heading = TOKENS)]
+    pub jwt_jwks_file: Option<PathBuf>,
+
+    /// What a token's `iss` must be; without it, anything
+    #[arg(long, env = "SIGNALBOX_JWT_ISSUER", value_name = "NAME", help_heading = TOKENS)]
+    pub jwt_issuer: Option<String>,
+
+    /// What a token's `aud` must be, or hold
+    #[arg(long, env = "SIGNALBOX_JWT_AUDIENCE", value_name = "NAME", default_value = "signalbox", help_heading = TOKENS)]
+    pub jwt_audience: String,
 
     /// Where sessions live
     #[arg(long, env = "SIGNALBOX_ENGINE", value_enum, default_value = "memory", help_heading = "Sessions")]
@@ -122,6 +156,8 @@ pub struct ServeArgs {
 }
 
 const LIMITS: &str = "Limits";
+const TOKENS: &str = "Tokens";
+const TLS: &str = "TLS";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -160,13 +196,17 @@ impl ServeArgs {
     /// # Errors
     /// What to tell the operator: the flag, the value and what is allowed.
     pub fn check(self) -> Result<Config, String> {
+        let expected = Expected { issuer: self.jwt_issuer, audience: self.jwt_audience };
+        let tokens = TokenSettings::new(self.jwt_secret_file, self.jwt_jwks_file, expected)?;
+        let tls = TlsSettings::new(self.tls_cert, self.tls_key, self.tls_client_ca)?;
         let open_to_others = |flag: &str, address: SocketAddr| {
-            if address.ip().is_loopback() || self.insecure_open {
+            if address.ip().is_loopback() || self.insecure_open || tokens.is_some() {
                 return Ok(());
             }
             Err(format!(
                 "invalid value '{address}' for '{flag}': without tokens the server is open to everyone, so it binds \
-                 only loopback addresses (127.0.0.0/8, [::1]); add --insecure-open to do it nevertheless"
+                 only loopback addresses (127.0.0.0/8, [::1]); give it a key (--jwt-secret-file, --jwt-jwks-file), or \
+                 --insecure-open to do it nevertheless"
             ))
         };
         open_to_others("--listen", self.listen)?;
@@ -176,6 +216,9 @@ impl ServeArgs {
         Ok(Config {
             listen: self.listen,
             admin_listen: self.admin_listen.0,
+            tokens,
+            tls,
+            reflection: !self.no_reflection,
             capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
             max_streams_per_transport: self.max_streams_per_transport,
             workers: usize::from(self.workers),
@@ -207,6 +250,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where to serve operators, if anywhere.
     pub admin_listen: Option<SocketAddr>,
+    /// The keys for tokens; none: everyone may do everything.
+    pub tokens: Option<TokenSettings>,
+    /// The certificates; none: plain text.
+    pub tls: Option<TlsSettings>,
+    /// Whether callers are told which services there are.
+    pub reflection: bool,
     /// How many streams to take.
     pub capacity: Capacity,
     /// HTTP/2 streams at once on one TCP connection; 0 is no limit.

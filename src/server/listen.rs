@@ -23,7 +23,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-use super::workers::Workers;
+use super::{tls::Tls, workers::Workers};
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -53,11 +53,12 @@ pub(super) struct Transports {
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     control: Arc<Control>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Transports {
-    pub(super) fn new(settings: TransportSettings, metrics: Arc<Metrics>) -> Self {
-        Self { settings: Arc::new(settings), metrics, tasks: TaskTracker::new(), control: Arc::default() }
+    pub(super) fn new(settings: TransportSettings, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> Self {
+        Self { settings: Arc::new(settings), metrics, tasks: TaskTracker::new(), control: Arc::default(), tls }
     }
 
     /// Accepts connections, for ever.
@@ -89,9 +90,24 @@ impl Transports {
         }
         let address = peer.ip().to_canonical();
         let (settings, control) = (Arc::clone(&self.settings), Arc::clone(&self.control));
+        let tls = self.tls.clone();
+        let serve = move |stream: TcpStream| async move {
+            match tls {
+                None => Transport::new(stream, Some(address), settings, &control).await,
+                // In a box: those without it would have to be as large.
+                Some(tls) => {
+                    Box::pin(async move {
+                        if let Some(stream) = tls.accept(stream, address).await {
+                            Transport::new(stream, Some(address), settings, &control).await;
+                        }
+                    })
+                    .await;
+                }
+            }
+        };
         match worker {
             None => {
-                self.tasks.spawn(Transport::new(stream, Some(address), settings, &control));
+                self.tasks.spawn(serve(stream));
             }
             Some(worker) => {
                 // Its events must come to the worker that serves it, and so
@@ -100,7 +116,7 @@ impl Transports {
                 self.tasks.spawn_on(
                     async move {
                         match TcpStream::from_std(stream) {
-                            Ok(stream) => Transport::new(stream, Some(address), settings, &control).await,
+                            Ok(stream) => serve(stream).await,
                             Err(error) => tracing::warn!(%peer, %error, "can't serve a connection"),
                         }
                     },

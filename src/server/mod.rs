@@ -2,10 +2,13 @@
 
 mod admin;
 mod config;
+mod follow;
 mod listen;
+mod tls;
+mod tokens;
 mod workers;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,7 +17,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     auth::Gate,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     engine::MemoryEngine,
     grpc::{self, Services, SignalingService, TransportSettings},
     hub::Hub,
@@ -24,9 +27,12 @@ use crate::{
 };
 
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
+pub use tls::TlsSettings;
+pub use tokens::TokenSettings;
 pub use workers::worker_runtime;
 
 use admin::Admin;
+use tls::Tls;
 use workers::Workers;
 
 /// How long finished streams may take to reach their clients, within the drain
@@ -45,19 +51,35 @@ pub struct Server {
     grpc: TcpListener,
     admin: Option<TcpListener>,
     workers: Workers,
+    clock: Arc<dyn Clock>,
+    gate: Gate,
+    tls: Option<Arc<Tls>>,
+    /// Keep keys and certificates fresh.
+    fresh: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Server {
-    /// Binds the sockets and starts the workers.
+    /// Reads the keys for tokens, binds the sockets and starts the workers.
     ///
     /// # Errors
-    /// When an address can't be bound (the message names it), or a thread
-    /// can't be started.
-    pub fn bind(config: Config) -> io::Result<Self> {
+    /// When the keys are no good, an address can't be bound (the message names
+    /// it), or a thread can't be started.
+    pub fn bind(mut config: Config) -> io::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (gate, fresh) = tokens::gate(config.tokens.take(), Arc::clone(&clock)).map_err(io::Error::other)?;
+        let mut fresh: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = vec![Box::pin(fresh)];
+        let tls = match config.tls.take() {
+            None => None,
+            Some(settings) => {
+                let (tls, certificates) = Tls::new(settings).map_err(io::Error::other)?;
+                fresh.push(Box::pin(certificates));
+                Some(tls)
+            }
+        };
         let grpc = listen::bind(config.listen)?;
         let admin = config.admin_listen.map(listen::bind).transpose()?;
         let workers = Workers::start(config.workers)?;
-        Ok(Self { config, grpc, admin, workers })
+        Ok(Self { config, grpc, admin, workers, clock, gate, tls, fresh })
     }
 
     /// Where gRPC is served.
@@ -80,20 +102,20 @@ impl Server {
     /// every stream told and ended; what is left after the drain time-out is
     /// cut.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, grpc, admin, workers } = self;
+        let Self { config, grpc, admin, workers, clock, gate, tls, fresh } = self;
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(registry.metrics());
         let hub = Hub::new(&limits, config.capacity, grpc::ENCODING, Arc::clone(&metrics));
-        let engine = MemoryEngine::new(Arc::clone(&limits), Arc::new(SystemClock::new()), Arc::new(hub.clone()));
+        let engine = MemoryEngine::new(Arc::clone(&limits), clock, Arc::new(hub.clone()));
         let services = Arc::new(Services {
             engine: Arc::new(engine.clone()),
             hub: hub.clone(),
-            gate: Gate::Open,
+            gate,
             limits,
             random: Arc::new(SystemRandom),
         });
-        let (health, routes) = routes(&services);
+        let (health, routes) = routes(&services, config.reflection);
         // Before anybody can ask: a watch told SERVING twice would take the
         // second for a change.
         set_health(&health, tonic_health::ServingStatus::Serving).await;
@@ -108,6 +130,9 @@ impl Server {
             let (stop, registry) = (stop.clone(), Arc::clone(&registry));
             async move { stop.run_until_cancelled_owned(tidy(registry)).await }
         });
+        for fresh in fresh {
+            background.spawn(stop.clone().run_until_cancelled_owned(fresh));
+        }
         let ready = CancellationToken::new();
         if let Some(listener) = admin {
             let engine = Arc::clone(&services.engine);
@@ -117,7 +142,7 @@ impl Server {
         }
         let max_streams = config.max_streams_per_transport;
         let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams };
-        let transports = listen::Transports::new(settings, metrics);
+        let transports = listen::Transports::new(settings, tls, metrics);
         // They outlive the accepting: what is said last is said by them.
         let workers = Arc::new(workers);
         let accepting = background.spawn(transports.clone().accept(grpc, Arc::clone(&workers)));
@@ -145,7 +170,7 @@ impl Server {
 }
 
 /// Every service on the gRPC port.
-fn routes(services: &Arc<Services>) -> (HealthReporter, Routes) {
+fn routes(services: &Arc<Services>, reflects: bool) -> (HealthReporter, Routes) {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -157,13 +182,15 @@ fn routes(services: &Arc<Services>) -> (HealthReporter, Routes) {
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(SignalingService::new(Services::clone(services)))
+    let mut routes = Routes::new(SignalingService::new(Services::clone(services)))
         .add_service(grpc::session_service(Services::clone(services)))
-        .add_service(health_service)
-        .add_service(reflection().build_v1().expect("the descriptors are those compiled in"))
-        .add_service(reflection().build_v1alpha().expect("the descriptors are those compiled in"))
-        .prepare();
-    (health, routes)
+        .add_service(health_service);
+    if reflects {
+        routes = routes
+            .add_service(reflection().build_v1().expect("the descriptors are those compiled in"))
+            .add_service(reflection().build_v1alpha().expect("the descriptors are those compiled in"));
+    }
+    (health, routes.prepare())
 }
 
 /// Keeps what was measured small, also when nobody looks at it.

@@ -4,7 +4,7 @@ use crate::{
     clock::Now,
     domain::{
         Audience, ConnectionId, DisconnectReason, Ending, Event, IdempotencyKey, Named, Reason, Recipients, Refusal,
-        Role, SendId, Sequence, Signal,
+        SendId, Sequence, Signal,
     },
 };
 
@@ -14,7 +14,8 @@ use super::{
 };
 
 /// What a connection asks for. An attempt that broke a limit before it came
-/// here is a decision too: it is remembered, and its repeat repeats it.
+/// here, or that its role forbids, is a decision too: it is remembered, and its
+/// repeat repeats it.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Send a signal; to everyone when there are no recipients.
@@ -68,7 +69,7 @@ impl Session {
                     effects.push(Effect::Answer(from, SendResult { send_id, outcome }));
                     return;
                 }
-                let disconnected = self.disconnect(now, joined, attempt, effects);
+                let disconnected = self.disconnect(now, attempt, effects);
                 let (outcome, release) = match disconnected {
                     Ok((accepted, release)) => (Ok(accepted), release),
                     Err(refusal) => (Err(refusal), None),
@@ -159,9 +160,6 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<Accepted, Refusal> {
         let Some(member) = self.members.get_mut(&joined) else { return Err(nobody_there()) };
-        if !member.info.role.may_signal() {
-            return Err(forbidden(member.info.role, "send signals", Role::Publisher));
-        }
         let (signal, to) = attempt?;
         member.bucket.take(now.monotonic, &self.limits)?;
         let Resolved { audience, not_connected } = self.resolve(to)?;
@@ -172,14 +170,9 @@ impl Session {
     fn disconnect(
         &mut self,
         now: Now,
-        joined: Sequence,
         attempt: Result<Named, Refusal>,
         effects: &mut Vec<Effect>,
     ) -> Result<(Accepted, Option<Effect>), Refusal> {
-        let Some(member) = self.members.get(&joined) else { return Err(nobody_there()) };
-        if !member.info.role.may_disconnect() {
-            return Err(forbidden(member.info.role, "disconnect others", Role::Moderator));
-        }
         let (sequence, release) = self.force_disconnect(now, &attempt?, effects)?;
         Ok((Accepted { sequence, not_connected: Vec::new() }, release))
     }
@@ -254,8 +247,4 @@ impl Session {
 
 fn nobody_there() -> Refusal {
     Refusal::new(Reason::SessionNotFound, "nobody is in the session").field("session_id")
-}
-
-fn forbidden(role: Role, what: &str, needed: Role) -> Refusal {
-    Refusal::new(Reason::RoleForbids, format!("a {} may not {what}; the role needed is {}", role.name(), needed.name()))
 }

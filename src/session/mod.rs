@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     clock::Now,
-    domain::{ConnectionMap, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Sequence},
+    domain::{ConnectionMap, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Reason, Sequence},
 };
 
 pub use command::{Command, ServerSend};
@@ -135,7 +135,9 @@ impl Session {
     pub fn detach(&mut self, now: Now, handle: Handle, ending: Ending, effects: &mut Vec<Effect>) {
         let Some(joined) = self.attached(handle) else { return };
         let Some(member) = self.members.get_mut(&joined) else { return };
-        let resumable = !member.window.is_zero();
+        // Without a token that is valid there is nothing to come back to.
+        let expired = ending == Ending::Refused(Reason::TokenExpired);
+        let resumable = !member.window.is_zero() && !expired;
         effects.push(Effect::Release(handle, ending, resumable));
         if resumable {
             let until = now.plus(member.window);
@@ -145,6 +147,7 @@ impl Session {
         } else {
             let reason = match ending {
                 Ending::SlowConsumer => DisconnectReason::SlowConsumer,
+                _ if expired => DisconnectReason::TokenExpired,
                 _ => DisconnectReason::NetworkDisconnected,
             };
             self.destroy(now, joined, reason, effects);

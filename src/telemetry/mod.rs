@@ -1,5 +1,6 @@
 //! What the service tells its operator. Layer 2: imports the domain only.
 
+pub mod audit;
 mod logging;
 mod metrics;
 

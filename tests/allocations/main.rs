@@ -32,6 +32,9 @@ fn config() -> Config {
     Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
         admin_listen: None,
+        tokens: None,
+        tls: None,
+        reflection: true,
         capacity: Capacity::default(),
         max_streams_per_transport: 0,
         workers: 1,

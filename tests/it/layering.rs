@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["clock", "domain", "proto"]),
     ("http2", &[]),
     ("bench", &["clock", "domain", "http2", "proto", "server", "telemetry"]),
-    ("cli", &["bench", "clock", "domain", "proto", "client", "server", "telemetry"]),
+    ("cli", &["auth", "bench", "clock", "domain", "proto", "client", "server", "telemetry"]),
 ];
 
 /// What no room but these may name.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod alive;
+mod auth;
 mod backend;
 mod bad_input;
 mod client;
@@ -24,5 +25,6 @@ mod sessions;
 mod signals;
 mod slow;
 mod support;
+mod tls;
 mod watching;
 mod workers;

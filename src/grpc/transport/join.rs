@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{Ending, Reason, Refusal},
-    engine::{BoxFuture, Link},
+    engine::BoxFuture,
     grpc::{
         frames::Cutter,
-        join::{JOIN_TIMEOUT, Reader, Taken, first_frame, no_join, too_late},
+        join::{JOIN_TIMEOUT, Joined, Reader, Taken, expired_token, first_frame, no_join, too_late},
         outgoing::{Outgoing, Step},
     },
     hub::{Bits, Goodbye},
@@ -28,7 +28,7 @@ use super::{
     load::{self, Wait},
 };
 
-type Joining = BoxFuture<'static, Result<Arc<dyn Link>, Refusal>>;
+type Joining = BoxFuture<'static, Result<Joined, Refusal>>;
 
 enum Phase {
     /// No frame yet.
@@ -36,7 +36,7 @@ enum Phase {
     /// The engine decides; what comes meanwhile waits.
     Joining(Joining),
     /// In.
-    Serving(Arc<dyn Link>),
+    Serving(Joined),
     /// Nothing that comes is of interest any more.
     Deaf,
 }
@@ -156,20 +156,28 @@ impl JoinStream {
             match self.cutter.next(&mut input, &reader.services.limits) {
                 Ok(None) => break,
                 Err(refusal) => self.refuse(refusal, commands),
-                Ok(Some(frame)) if matches!(self.phase, Phase::Opening { .. }) => match first_frame(frame) {
-                    Ok(join) => self.begin(context, reader.clone(), join),
-                    Err(refusal) => self.refuse(refusal, commands),
-                },
-                Ok(Some(frame)) => match reader.take(frame) {
-                    Taken::Command(command) => commands.push(command),
-                    Taken::Nothing => {}
-                    Taken::Last(command) => {
-                        commands.push(command);
-                        self.submit(commands);
-                        self.phase = Phase::Deaf;
+                Ok(Some(frame)) => {
+                    let taken = match &self.phase {
+                        Phase::Serving(joined) => reader.take(frame, &joined.grant),
+                        _ => match first_frame(frame) {
+                            Ok(join) => {
+                                self.begin(context, reader.clone(), join);
+                                continue;
+                            }
+                            Err(refusal) => Taken::Refused(refusal),
+                        },
+                    };
+                    match taken {
+                        Taken::Command(command) => commands.push(command),
+                        Taken::Nothing => {}
+                        Taken::Last(command) => {
+                            commands.push(command);
+                            self.submit(commands);
+                            self.phase = Phase::Deaf;
+                        }
+                        Taken::Refused(refusal) => self.refuse(refusal, commands),
                     }
-                    Taken::Refused(refusal) => self.refuse(refusal, commands),
-                },
+                }
             }
         }
         if self.ended {
@@ -192,8 +200,8 @@ impl JoinStream {
 
     /// Asks of the session what was gathered.
     pub(super) fn submit(&mut self, commands: &mut Vec<Command>) {
-        if let Phase::Serving(link) = &self.phase
-            && catch_unwind(AssertUnwindSafe(|| link.submit_all(commands))).is_err()
+        if let Phase::Serving(joined) = &self.phase
+            && catch_unwind(AssertUnwindSafe(|| joined.link.submit_all(commands))).is_err()
         {
             self.panicked();
         }
@@ -212,7 +220,11 @@ impl JoinStream {
             }
         };
         self.phase = match joined {
-            Ok(link) => Phase::Serving(link),
+            Ok(joined) => {
+                // The next is told when it is filled, if its client reads.
+                self.due = joined.until;
+                Phase::Serving(joined)
+            }
             Err(refusal) => {
                 if let Some(reader) = &self.reader {
                     reader.refuse(refusal);
@@ -225,10 +237,21 @@ impl JoinStream {
 
     /// What is due by now.
     pub(super) fn on_time(&mut self, now: Instant) {
-        if let Phase::Opening { until, .. } = &self.phase
-            && now >= *until
-        {
-            self.refuse(too_late(), &mut Vec::new());
+        match &self.phase {
+            Phase::Opening { until, .. } if now >= *until => self.refuse(too_late(), &mut Vec::new()),
+            Phase::Serving(Joined { until: Some(until), .. }) if now >= *until => {
+                self.refuse(expired_token(), &mut Vec::new());
+            }
+            _ => {}
+        }
+        self.due = self.expires();
+    }
+
+    /// When its token expires.
+    fn expires(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Serving(joined) => joined.until,
+            _ => None,
         }
     }
 
@@ -239,8 +262,8 @@ impl JoinStream {
         if let Some(reader) = &self.reader {
             reader.refuse(refusal);
         }
-        if let Phase::Serving(link) = mem::replace(&mut self.phase, Phase::Deaf) {
-            link.detach(ending);
+        if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
+            joined.link.detach(ending);
         }
     }
 
@@ -249,8 +272,8 @@ impl JoinStream {
         if let Some(reader) = &self.reader {
             reader.panicked();
         }
-        if let Phase::Serving(link) = mem::replace(&mut self.phase, Phase::Deaf) {
-            link.detach(Ending::Refused(Reason::EngineUnavailable));
+        if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
+            joined.link.detach(Ending::Refused(Reason::EngineUnavailable));
         }
     }
 
@@ -289,8 +312,8 @@ impl JoinStream {
                 None => match self.ahead.take().unwrap_or_else(|| self.outgoing.step(now)) {
                     Step::Data(data) => data,
                     Step::Wait(until) => {
-                        if let Some(until) = until {
-                            self.due = Some(until);
+                        if until.is_some() {
+                            self.due = [until, self.expires()].into_iter().flatten().min();
                         }
                         self.outgoing.set_behind(false);
                         return Fill::Dry;
@@ -324,11 +347,11 @@ impl Drop for JoinStream {
     fn drop(&mut self) {
         let ending = self.outgoing.ending();
         match mem::replace(&mut self.phase, Phase::Deaf) {
-            Phase::Serving(link) => link.detach(ending),
+            Phase::Serving(joined) => joined.link.detach(ending),
             // A join that the engine lets in must be let go again.
             Phase::Joining(joining) => drop(tokio::spawn(async move {
-                if let Ok(link) = joining.await {
-                    link.detach(ending);
+                if let Ok(joined) = joining.await {
+                    joined.link.detach(ending);
                 }
             })),
             Phase::Opening { .. } | Phase::Deaf => {}

@@ -38,6 +38,7 @@ use crate::{
     http2::{Connection, Event, Head, Settings, Spare, StreamId},
     hub::{Bell, Bits},
     session::Command,
+    telemetry::audit,
 };
 
 use super::{
@@ -72,6 +73,9 @@ const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to close after it was told all.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// What TLS begins with, before its version. Source: RFC 8446, 5.1.
+const TLS_HANDSHAKE: u8 = 22;
 
 const JOIN: &[u8] = b"/signalbox.v1.SignalingService/Join";
 const SEND_FROM_SERVER: &[u8] = b"/signalbox.v1.SignalingService/SendFromServer";
@@ -332,6 +336,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Ok(None) => break,
                 Ok(Some(event)) => self.on_event(context, event, commands),
                 Err(error) => {
+                    self.explain(bytes);
                     tracing::debug!(peer = ?self.peer, code = ?error.code, why = %error.why, "connection error");
                     self.http.go_away(&error);
                     self.phase = Phase::Closing;
@@ -343,6 +348,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         self.submit(commands);
         if !input.is_empty() {
             self.leftover.extend_from_slice(input);
+        }
+    }
+
+    /// Says so when a client took the port for another's.
+    fn explain(&self, bytes: &[u8]) {
+        if let (true, [TLS_HANDSHAKE, 3, ..], Some(peer)) = (bytes.len() == self.heard_bytes, bytes, self.peer) {
+            audit::mistaken(peer.0, "a client speaks TLS to this port, which is for plain text; it needs http");
         }
     }
 
@@ -386,7 +398,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Kind::Join(Box::new(stream))
             }
             SEND_FROM_SERVER if is_ours => {
-                Kind::Send(SendCall::new(Arc::clone(&self.settings.services), Credentials::of(head)))
+                let services = Arc::clone(&self.settings.services);
+                Kind::Send(SendCall::new(services, Credentials::of(head), self.peer))
             }
             _ => match Routed::new(&self.settings.routes, head, end, self.peer, &self.bell, bit) {
                 Ok(routed) => Kind::Routed(routed),

@@ -13,7 +13,7 @@ use prost::Message as _;
 use crate::{
     domain::{Reason, Refusal},
     engine::BoxFuture,
-    grpc::{Services, frames::only_message, signaling::measured_send, status::bad_message, wire},
+    grpc::{PeerAddress, Services, frames::only_message, signaling::measured_send, status::bad_message, wire},
     proto::{SendFromServerRequest, SendFromServerResponse},
 };
 
@@ -31,6 +31,7 @@ enum Phase {
 /// One call.
 pub(super) struct SendCall {
     services: Arc<Services>,
+    peer: Option<PeerAddress>,
     phase: Phase,
 }
 
@@ -41,8 +42,8 @@ pub(super) enum Answer {
 }
 
 impl SendCall {
-    pub(super) fn new(services: Arc<Services>, credentials: Credentials) -> Self {
-        Self { services, phase: Phase::Receiving(credentials, Vec::new()) }
+    pub(super) fn new(services: Arc<Services>, credentials: Credentials, peer: Option<PeerAddress>) -> Self {
+        Self { services, peer, phase: Phase::Receiving(credentials, Vec::new()) }
     }
 
     /// Takes in what came. The answer, when there is one already.
@@ -65,7 +66,8 @@ impl SendCall {
         match request {
             Err(refusal) => Poll::Ready(Answer::Refused(refusal)),
             Ok(request) => {
-                let call = measured_send(Arc::clone(&self.services), mem::take(credentials).into_headers(), request);
+                let (services, metadata) = (Arc::clone(&self.services), mem::take(credentials).into_headers());
+                let call = measured_send(services, metadata, self.peer, request);
                 self.phase = Phase::Calling(Box::pin(call));
                 self.poll(context)
             }

@@ -57,15 +57,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             let dirty = &mut self.dirty;
             self.http.for_each_mut(|id, stream| {
                 let Kind::Join(join) = &mut stream.kind else { return };
-                match join.due() {
-                    Some(at) if now >= at => {
-                        join.on_time(now);
-                        if !std::mem::replace(&mut stream.is_dirty, true) {
-                            dirty.push(id);
-                        }
+                if join.due().is_some_and(|at| now >= at) {
+                    join.on_time(now);
+                    if !std::mem::replace(&mut stream.is_dirty, true) {
+                        dirty.push(id);
                     }
-                    at => due = [due, at].into_iter().flatten().min(),
                 }
+                due = [due, join.due()].into_iter().flatten().min();
             });
             self.due = due;
         }

@@ -117,9 +117,7 @@ impl World {
         let (limits, now) = (self.limits.clone(), self.now);
         let client = &mut self.clients[who];
         let mut wait = None;
-        let decision = if !client.info.role.may_signal() {
-            Err(Reason::RoleForbids)
-        } else if refused {
+        let decision = if refused {
             Err(broken().reason)
         } else if let Err(needed) = client.allowance.take(&limits, now) {
             wait = Some(needed);
@@ -179,13 +177,7 @@ impl World {
         if let Some(before) = before {
             return self.repeated(who, handle, send_id, before, command);
         }
-        let decision = if !self.clients[who].info.role.may_disconnect() {
-            Err(Reason::RoleForbids)
-        } else if refused {
-            Err(broken().reason)
-        } else {
-            self.found(&[name])
-        };
+        let decision = if refused { Err(broken().reason) } else { self.found(&[name]) };
         match decision {
             Ok((there, _)) => {
                 let sequence = self.newest() + 1;

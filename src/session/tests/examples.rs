@@ -154,18 +154,26 @@ fn a_snapshot_holds_everyone_or_only_oneself_when_the_others_are_suppressed() {
 }
 
 #[test]
-fn a_role_says_what_its_connection_may_do() {
+fn what_was_refused_before_it_came_is_a_decision_too() {
     let mut bed = Bed::new(Limits::default());
-    let subscriber = bed.enter(Role::Subscriber);
-    let publisher = bed.enter(Role::Publisher);
-    let moderator = bed.enter(Role::Moderator);
-    assert_eq!(reason(bed.send(&subscriber, 1, None)), Reason::RoleForbids);
-    assert!(bed.send(&publisher, 1, None).is_ok());
-    let throw_out = |whom: &Admission| Command::Disconnect(2, Ok(Named::Id(whom.info.id)));
-    let [Effect::Answer(_, result)] = bed.command(publisher.handle, throw_out(&subscriber)) else { panic!() };
-    assert_eq!(reason(result.outcome.clone()), Reason::RoleForbids);
-    bed.command(moderator.handle, throw_out(&subscriber));
-    assert_eq!(bed.events(), [&Event::Destroyed(subscriber.info.id, DisconnectReason::ForceDisconnected)]);
+    let member = bed.enter(Role::Subscriber);
+    let forbidden = Refusal::new(Reason::RoleForbids, "a subscriber may not");
+    let [Effect::Answer(_, first)] = bed.command(member.handle, Command::Disconnect(1, Err(forbidden))) else {
+        panic!()
+    };
+    assert_eq!(reason(first.outcome.clone()), Reason::RoleForbids);
+    // Its repeat repeats it, whatever it asks for.
+    assert_eq!(reason(bed.send(&member, 1, None)), Reason::RoleForbids);
+}
+
+#[test]
+fn a_connection_whose_token_expires_is_gone_whatever_its_window() {
+    let mut bed = Bed::new(Limits::default());
+    let member = bed.enter(Role::Publisher);
+    bed.enter(Role::Publisher);
+    let ending = Ending::Refused(Reason::TokenExpired);
+    assert_eq!(bed.detach(&member, ending)[0], Effect::Release(member.handle, ending, false));
+    assert_eq!(bed.events(), [&Event::Destroyed(member.info.id, DisconnectReason::TokenExpired)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod joining;
 mod reconnecting;
 mod serving;
 mod terminal;
+mod tokens;
 mod usage;
 
 use std::{process::Stdio, time::Duration};

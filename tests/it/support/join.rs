@@ -8,22 +8,29 @@ use tonic::transport::Channel;
 
 use signalbox::proto::signaling_service_client::SignalingServiceClient;
 
-use super::{End, Frame, Member, plain_join, proto, soon, to_wire};
+use super::{End, Frame, Member, plain_join, proto, shown, soon, to_wire};
 
 /// A join on its way.
 pub(crate) struct JoinBuilder {
     channel: Channel,
     join: proto::Join,
+    token: Option<String>,
 }
 
 impl JoinBuilder {
     pub(crate) fn new(channel: Channel, session: &str) -> Self {
-        Self { channel, join: plain_join(session) }
+        Self { channel, join: plain_join(session), token: None }
     }
 
     /// Over another TCP connection.
     pub(crate) fn over(mut self, channel: Channel) -> Self {
         self.channel = channel;
+        self
+    }
+
+    /// Showing a token.
+    pub(crate) fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
         self
     }
 
@@ -75,17 +82,22 @@ impl JoinBuilder {
 
     async fn attempt(self) -> Result<Member, End> {
         let join = Frame::Join(self.join);
-        Member::open(self.channel, join).await.joined().await
+        Member::open_with(self.channel, join, self.token.as_deref()).await.joined().await
     }
 }
 
 impl Member {
     /// A stream with a first frame, whatever it is.
     pub(crate) async fn open(channel: Channel, first: Frame) -> Member {
+        Self::open_with(channel, first, None).await
+    }
+
+    async fn open_with(channel: Channel, first: Frame, token: Option<&str>) -> Member {
         let (requests, frames) = mpsc::unbounded_channel();
         requests.send(proto::JoinRequest { frame: Some(first) }).unwrap();
         let mut client = SignalingServiceClient::new(channel);
-        let response = soon("the headers of a join", client.join(UnboundedReceiverStream::new(frames))).await;
+        let request = shown(UnboundedReceiverStream::new(frames), token);
+        let response = soon("the headers of a join", client.join(request)).await;
         Member::new(requests, response.unwrap().into_inner())
     }
 }

@@ -71,6 +71,15 @@ pub(crate) fn from_server(session: &str, data: &str) -> proto::SendFromServerReq
     }
 }
 
+/// A request that shows a token.
+pub(crate) fn shown<T>(message: T, token: Option<&str>) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    request
+}
+
 /// A join of a session, with everything else unset.
 pub(crate) fn plain_join(session: &str) -> proto::Join {
     proto::Join { session_id: session.into(), ..proto::Join::default() }

@@ -36,6 +36,7 @@ pub(crate) struct Raw {
     requests: SendRequest<Bytes>,
     driver: JoinHandle<()>,
     frozen: CancellationToken,
+    token: Option<String>,
 }
 
 impl Raw {
@@ -62,12 +63,18 @@ impl Raw {
                 () = freeze.cancelled() => std::future::pending().await,
             }
         });
-        Self { requests, driver, frozen }
+        Self { requests, driver, frozen, token: None }
     }
 
     /// How many streams the server allows.
     pub(crate) fn streams_allowed(&self) -> usize {
         self.requests.current_max_send_streams()
+    }
+
+    /// Shows a token with each call.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(format!("Bearer {token}"));
+        self
     }
 
     /// Opens a `Join` stream.
@@ -77,11 +84,13 @@ impl Raw {
 
     /// Opens a stream for a method.
     pub(crate) async fn call(&self, path: &str) -> RawStream {
-        let request = Request::post(format!("http://signalbox{path}"))
+        let mut request = Request::post(format!("http://signalbox{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
+            .header("te", "trailers");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token);
+        }
+        let request = request.body(()).unwrap();
         let mut requests = soon("a place for a stream", self.requests.clone().ready()).await.unwrap();
         let (response, send) = requests.send_request(request, false).unwrap();
         RawStream {

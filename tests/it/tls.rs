@@ -1,0 +1,194 @@
+//! TLS: who is let in by it, and certificates that change.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::{
+    auth::file,
+    support::{JoinBuilder, TestServer, broadcast, soon},
+};
+
+/// One who certifies.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate with its key.
+struct Identity {
+    certificate: Certificate,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn certifies(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        Identity { certificate: params.signed_by(&key, &self.0).unwrap(), key }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+}
+
+impl Identity {
+    fn files(&self) -> (PathBuf, PathBuf) {
+        (file(&self.certificate.pem()), file(&self.key.serialize_pem()))
+    }
+
+    fn replaces(&self, (certificate, key): &(PathBuf, PathBuf)) {
+        fs::write(certificate, self.certificate.pem()).unwrap();
+        fs::write(key, self.key.serialize_pem()).unwrap();
+    }
+}
+
+/// How a client greets.
+struct Greeting<'a> {
+    authority: &'a Authority,
+    identity: Option<&'a Identity>,
+    version: &'static SupportedProtocolVersion,
+}
+
+impl Greeting<'_> {
+    fn config(&self) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[self.version])
+            .unwrap()
+            .with_root_certificates(self.authority.roots());
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
+                builder.with_client_auth_cert(vec![identity.certificate.der().clone()], key).unwrap()
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Arc::new(config)
+    }
+
+    async fn shakes_hands(&self, server: &TestServer) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(server.address()).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        soon("a handshake", TlsConnector::from(self.config()).connect(name, tcp)).await
+    }
+
+    /// Whether the server takes it. What it thinks of a client's certificate shows
+    /// only after the handshake, in TLS 1.3.
+    async fn is_taken(&self, server: &TestServer) -> bool {
+        let Ok(mut stream) = self.shakes_hands(server).await else { return false };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        if stream.write_all(preface).await.is_err() {
+            return false;
+        }
+        matches!(soon("an answer", stream.read(&mut [0; 9])).await, Ok(length) if length > 0)
+    }
+
+    async fn channel(&self, server: &TestServer) -> Channel {
+        let stream = self.shakes_hands(server).await.unwrap();
+        let mut stream = Some(TokioIo::new(stream));
+        let connector = service_fn(move |_: Uri| {
+            let stream = stream.take();
+            async move { stream.ok_or_else(|| std::io::Error::other("the connection is gone")) }
+        });
+        let endpoint = Endpoint::from_static("http://localhost");
+        soon("a connection", endpoint.connect_with_connector(connector)).await.unwrap()
+    }
+}
+
+async fn start(files: &(PathBuf, PathBuf), flags: &[&str]) -> TestServer {
+    let (certificate, key) = (files.0.to_str().unwrap(), files.1.to_str().unwrap());
+    TestServer::with(&[&["--tls-cert", certificate, "--tls-key", key], flags].concat()).await
+}
+
+fn plain(authority: &Authority) -> Greeting<'_> {
+    Greeting { authority, identity: None, version: &TLS13 }
+}
+
+#[tokio::test]
+async fn members_meet_over_tls_1_2_and_1_3() {
+    let authority = Authority::new();
+    let server = start(&authority.certifies("localhost").files(), &[]).await;
+    let mut members = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        let channel = Greeting { authority: &authority, identity: None, version }.channel(&server).await;
+        members.push(JoinBuilder::new(channel, "s").enter().await);
+    }
+    members[0].frame(broadcast(1, "", "encrypted"));
+    for member in &mut members {
+        assert_eq!(member.heard().await, "encrypted");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_trusted_certifies_is_not_taken() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let server = start(&stranger.certifies("localhost").files(), &[]).await;
+    assert!(plain(&authority).shakes_hands(&server).await.is_err());
+    assert!(plain(&stranger).is_taken(&server).await);
+}
+
+#[tokio::test]
+async fn with_a_client_ca_only_its_clients_are_taken() {
+    let (authority, clients, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let ca = file(&clients.0.pem());
+    let files = authority.certifies("localhost").files();
+    let server = start(&files, &["--tls-client-ca", ca.to_str().unwrap()]).await;
+    let (friend, foe) = (clients.certifies("a client"), stranger.certifies("a client"));
+    for version in [&TLS12, &TLS13] {
+        for (identity, taken) in [(None, false), (Some(&foe), false), (Some(&friend), true)] {
+            let greeting = Greeting { authority: &authority, identity, version };
+            assert_eq!(greeting.is_taken(&server).await, taken, "{version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn certificates_change_without_a_stream_noticing() {
+    let authority = Authority::new();
+    let (old, new) = (authority.certifies("localhost"), authority.certifies("localhost"));
+    let files = old.files();
+    let server = start(&files, &[]).await;
+    let shown = async || -> CertificateDer<'static> {
+        let stream = plain(&authority).shakes_hands(&server).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    };
+    let mut member = JoinBuilder::new(plain(&authority).channel(&server).await, "s").enter().await;
+    assert_eq!(shown().await, *old.certificate.der());
+    new.replaces(&files);
+    soon("the new certificate", async { while shown().await != *new.certificate.der() {} }).await;
+    member.frame(broadcast(1, "", "still here"));
+    assert_eq!(member.heard().await, "still here");
+}
+
+#[tokio::test]
+async fn other_protocols_than_the_ports_are_cut() {
+    let authority = Authority::new();
+    let encrypted = start(&authority.certifies("localhost").files(), &[]).await;
+    let mut tcp = TcpStream::connect(encrypted.address()).await.unwrap();
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // The end, or a reset: it has not read all.
+    assert!(!matches!(soon("the end", tcp.read(&mut [0; 1])).await, Ok(1)));
+    let open = TestServer::start().await;
+    assert!(plain(&authority).shakes_hands(&open).await.is_err());
+}
