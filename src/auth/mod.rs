@@ -69,6 +69,27 @@ impl Grant {
     }
 }
 
+/// A call that may not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why.
+    pub refusal: Refusal,
+    /// Who it is, by the `sub` of a token that is good but not for this.
+    pub subject: Option<Arc<str>>,
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, subject: None }
+    }
+}
+
+impl Grant {
+    fn denied(&self, refusal: Refusal) -> Denied {
+        Denied { refusal, subject: self.subject.clone() }
+    }
+}
+
 impl Gate {
     /// Whether the caller with this metadata may join a session, and as what.
     ///
@@ -76,13 +97,13 @@ impl Gate {
     /// `TOKEN_MISSING`, `TOKEN_INVALID`, `TOKEN_EXPIRED`; `ROLE_FORBIDS` for one
     /// who is no member; `SESSION_FORBIDDEN` when the token opens another
     /// session. Open, none.
-    pub fn join(&self, metadata: &HeaderMap, session: &SessionId) -> Result<Arc<Grant>, Refusal> {
+    pub fn join(&self, metadata: &HeaderMap, session: &SessionId) -> Result<Arc<Grant>, Denied> {
         let Self::Tokens(verifier) = self else { return Ok(Grant::open()) };
         let (grant, opens) = verifier.verify(token(metadata)?)?;
-        grant.bearer.check(Action::Join)?;
+        grant.bearer.check(Action::Join).map_err(|refusal| grant.denied(refusal))?;
         if opens.as_deref() != Some(session.as_str()) {
-            return Err(Refusal::new(Reason::SessionForbidden, "the token opens another session than the one joined")
-                .field("join.session_id"));
+            let why = "the token opens another session than the one joined";
+            return Err(grant.denied(Refusal::new(Reason::SessionForbidden, why).field("join.session_id")));
         }
         Ok(Arc::new(grant))
     }
@@ -92,10 +113,10 @@ impl Gate {
     /// # Errors
     /// `TOKEN_MISSING`, `TOKEN_INVALID`, `TOKEN_EXPIRED`; `ROLE_FORBIDS` for all
     /// but backends. Open, none.
-    pub fn serve(&self, metadata: &HeaderMap) -> Result<Arc<Grant>, Refusal> {
+    pub fn serve(&self, metadata: &HeaderMap) -> Result<Arc<Grant>, Denied> {
         let Self::Tokens(verifier) = self else { return Ok(Grant::open()) };
         let (grant, _) = verifier.verify(token(metadata)?)?;
-        grant.bearer.check(Action::Serve)?;
+        grant.bearer.check(Action::Serve).map_err(|refusal| grant.denied(refusal))?;
         Ok(Arc::new(grant))
     }
 }

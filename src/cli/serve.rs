@@ -35,7 +35,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
         return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
     }
     raise_open_files();
-    let (listen, has_tokens) = (config.listen, config.tokens.is_some());
+    let (listen, has_tokens, has_tls) = (config.listen, config.tokens.is_some(), config.tls.is_some());
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let addresses = (server.grpc_address()?, server.admin_address()?);
@@ -53,7 +53,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     }
     match format {
         // Whoever started it may have closed its output: no reason to stop.
-        LogFormat::Text => drop(greet(grpc, admin, has_tokens)),
+        LogFormat::Text => drop(greet(grpc, admin, has_tokens, has_tls)),
         LogFormat::Json => tracing::info!(%grpc, admin = admin.map(|admin| admin.to_string()), "listening"),
     }
 
@@ -93,7 +93,7 @@ async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'stati
 }
 
 /// The first lines: what listens, and what to try next.
-fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool) -> io::Result<()> {
+fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool, has_tls: bool) -> io::Result<()> {
     let me = std::env::args().next().unwrap_or_else(|| "signalbox".to_owned());
     let near = reachable(grpc);
     let server = if near.to_string() == DEFAULT_ADDRESS { String::new() } else { format!(" --server http://{near}") };
@@ -101,7 +101,8 @@ fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool) -> io::R
     let mut out = io::stdout().lock();
     let to = if has_tokens { "to those who show a token" } else { "open to everyone who reaches it (no tokens)" };
     writeln!(out, "signalbox {} is listening, {to}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  gRPC   http://{near}")?;
+    let scheme = if has_tls { "https" } else { "http" };
+    writeln!(out, "  gRPC   {scheme}://{near}")?;
     match admin.map(reachable) {
         Some(admin) => writeln!(out, "  admin  http://{admin}  (/metrics, /livez, /readyz)")?,
         None => writeln!(out, "  admin  off")?,
@@ -113,9 +114,13 @@ fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool) -> io::R
             "  export SIGNALBOX_TOKEN=$({me} token --session demo --expires 1h)   # with the server's --jwt-secret-file"
         )?;
     }
-    writeln!(out, "  {me} join demo{server}")?;
+    // The commands speak plain text only.
+    if !has_tls {
+        writeln!(out, "  {me} join demo{server}")?;
+    }
+    let security = if has_tls { "-cacert ca.pem" } else { "-plaintext" };
     let header = if has_tokens { "-H \"authorization: Bearer $SIGNALBOX_TOKEN\" " } else { "" };
-    writeln!(out, "  grpcurl -plaintext {header}-d '{{\"join\":{{\"session_id\":\"demo\"}}}}' {call}")?;
+    writeln!(out, "  grpcurl {security} {header}-d '{{\"join\":{{\"session_id\":\"demo\"}}}}' {call}")?;
     writeln!(out, "Ctrl-C ends it.")?;
     out.flush()
 }

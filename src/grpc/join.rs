@@ -146,10 +146,8 @@ impl Reader {
             biased;
             () = over.cancelled() => {}
             () = expired => {
-                let refusal = expired_token();
-                let ending = Ending::Refused(refusal.reason);
-                self.refuse(refusal);
-                stream.gone(ending);
+                self.expire(&joined.grant);
+                stream.gone(Ending::Refused(Reason::TokenExpired));
             }
             () = served => {}
         }
@@ -166,7 +164,11 @@ impl Reader {
     ) -> Result<Joined, Refusal> {
         let limits = &self.services.limits;
         let session = SessionId::parse(&join.session_id, limits, "join.session_id")?;
-        let grant = self.services.gate.join(metadata, &session)?;
+        let grant = self.services.gate.join(metadata, &session).map_err(|denied| {
+            let who = audit::Who { subject: denied.subject.as_deref(), address: self.address };
+            audit::refused(who, "a join", &denied.refusal);
+            denied.refusal
+        })?;
         let until = grant.valid_for.map(|left| Instant::now() + left);
         let wish = parse::join(join, limits)?;
         let join = Join {
@@ -237,7 +239,7 @@ impl Reader {
             Request::Disconnect(id, whom) => {
                 let may = self.begin_send(id).and_then(|()| self.check(grant, Action::Disconnect));
                 if may.is_ok() {
-                    audit::disconnects(self.who(Some(grant)), None, &whom);
+                    audit::disconnects(self.who(grant), None, &whom);
                 }
                 Taken::Command(Command::Disconnect(id, may.map(|()| whom)))
             }
@@ -259,11 +261,11 @@ impl Reader {
 
     /// Whether a member may do that, by its role.
     fn check(&self, grant: &Grant, action: Action) -> Result<(), Refusal> {
-        grant.bearer.check(action).inspect_err(|refusal| audit::refused(self.who(Some(grant)), "a frame", refusal))
+        grant.bearer.check(action).inspect_err(|refusal| audit::refused(self.who(grant), "a frame", refusal))
     }
 
-    fn who<'a>(&self, grant: Option<&'a Grant>) -> audit::Who<'a> {
-        audit::Who { subject: grant.and_then(|grant| grant.subject.as_deref()), address: self.address }
+    fn who<'a>(&self, grant: &'a Grant) -> audit::Who<'a> {
+        audit::Who { subject: grant.subject.as_deref(), address: self.address }
     }
 
     /// Counts a send until the client takes its outcome.
@@ -281,8 +283,14 @@ impl Reader {
     pub(super) fn refuse(&self, refusal: Refusal) {
         tracing::debug!(reason = %refusal.reason, message = refusal.message, "stream refused");
         self.services.hub.metrics().refused(refusal.reason);
-        audit::refused(self.who(None), "a stream", &refusal);
         self.outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
+    }
+
+    /// Ends the stream: its token's lifetime is over.
+    pub(super) fn expire(&self, grant: &Grant) {
+        let refusal = Refusal::new(Reason::TokenExpired, "the token has expired; join again with a new one");
+        audit::refused(self.who(grant), "to stay", &refusal);
+        self.refuse(refusal);
     }
 
     /// Ends the stream, and nothing else, after a panic in its service.
@@ -310,11 +318,6 @@ pub(super) fn no_join() -> Refusal {
 /// No frame came in time.
 pub(super) fn too_late() -> Refusal {
     Refusal::new(Reason::JoinTimeout, format!("no join frame came within {} s", JOIN_TIMEOUT.as_secs()))
-}
-
-/// The token's lifetime is over.
-pub(super) fn expired_token() -> Refusal {
-    Refusal::new(Reason::TokenExpired, "the token has expired; join again with a new one")
 }
 
 /// What a connection's data is: the token's, where it says any.

@@ -48,8 +48,10 @@ pub struct Services {
 impl Services {
     /// Lets a backend call this.
     fn serve(&self, metadata: &HeaderMap, peer: Option<PeerAddress>, what: &str) -> Result<Arc<Grant>, Refusal> {
-        self.gate.serve(metadata).inspect_err(|refusal| {
-            audit::refused(audit::Who { subject: None, address: peer.map(|peer| peer.0) }, what, refusal);
+        self.gate.serve(metadata).map_err(|denied| {
+            let who = audit::Who { subject: denied.subject.as_deref(), address: peer.map(|peer| peer.0) };
+            audit::refused(who, what, &denied.refusal);
+            denied.refusal
         })
     }
 }

@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm};
 use serde_json::{Value, json};
 
-use super::{Audience, Bearer, Claims, Expected, Gate, Keys, Secret, Verifier, sign};
+use super::{Audience, Bearer, Claims, Denied, Expected, Gate, Keys, Secret, Verifier, sign};
 use crate::{
     clock::{Clock, Now},
     domain::{Limits, Reason, Refusal, Role, SessionId},
@@ -120,11 +120,11 @@ fn session(name: &str) -> SessionId {
 }
 
 fn join(gate: &Gate, token: &str) -> Result<Arc<super::Grant>, Refusal> {
-    gate.join(&shown(token), &session("s"))
+    gate.join(&shown(token), &session("s")).map_err(|denied| denied.refusal)
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> Reason {
-    answer.expect_err("a refusal").reason
+fn refused<T: std::fmt::Debug>(answer: Result<T, impl Into<Denied>>) -> Reason {
+    answer.err().expect("a refusal").into().refusal.reason
 }
 
 fn with(change: impl FnOnce(&mut Claims)) -> String {
@@ -222,8 +222,9 @@ fn the_audience_is_one_or_among_several() {
 
 #[test]
 fn a_token_opens_its_session_only() {
-    let token = with(|_| {});
+    let token = with(|claims| claims.sub = Some("alice".to_owned()));
     let elsewhere = gate().join(&shown(&token), &session("other"));
+    assert_eq!(elsewhere.as_ref().unwrap_err().subject.as_deref(), Some("alice"), "for the audit log");
     assert_eq!(refused(elsewhere), Reason::SessionForbidden);
 }
 

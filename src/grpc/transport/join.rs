@@ -15,7 +15,7 @@ use crate::{
     engine::BoxFuture,
     grpc::{
         frames::Cutter,
-        join::{JOIN_TIMEOUT, Joined, Reader, Taken, expired_token, first_frame, no_join, too_late},
+        join::{JOIN_TIMEOUT, Joined, Reader, Taken, first_frame, no_join, too_late},
         outgoing::{Outgoing, Step},
     },
     hub::{Bits, Goodbye},
@@ -239,12 +239,19 @@ impl JoinStream {
     pub(super) fn on_time(&mut self, now: Instant) {
         match &self.phase {
             Phase::Opening { until, .. } if now >= *until => self.refuse(too_late(), &mut Vec::new()),
-            Phase::Serving(Joined { until: Some(until), .. }) if now >= *until => {
-                self.refuse(expired_token(), &mut Vec::new());
-            }
+            Phase::Serving(joined) if joined.until.is_some_and(|until| now >= until) => self.expire(),
             _ => {}
         }
         self.due = self.expires();
+    }
+
+    fn expire(&mut self) {
+        if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
+            if let Some(reader) = &self.reader {
+                reader.expire(&joined.grant);
+            }
+            joined.link.detach(Ending::Refused(Reason::TokenExpired));
+        }
     }
 
     /// When its token expires.
