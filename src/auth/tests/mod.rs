@@ -124,7 +124,7 @@ fn join(gate: &Gate, token: &str) -> Result<Arc<super::Grant>, Refusal> {
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, impl Into<Denied>>) -> Reason {
-    answer.err().expect("a refusal").into().refusal.reason
+    answer.expect_err("a refusal").into().refusal.reason
 }
 
 fn with(change: impl FnOnce(&mut Claims)) -> String {
