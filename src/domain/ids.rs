@@ -236,6 +236,12 @@ impl IdempotencyKey {
         }
         Ok((!text.is_empty()).then(|| Self(text.into())))
     }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub struct Limits {
     pub outbox_events: usize,
     /// Bytes in a connection's outbox.
     pub outbox_bytes: usize,
+    /// Bytes that all sessions together spend on signals: logs, outboxes, and
+    /// what was decided, for those that ask again.
+    pub memory_for_signals: usize,
     /// The longest resume window granted; zero grants none.
     pub max_resume_window: Duration,
     /// The silence after which a heartbeat is sent.
@@ -64,6 +67,7 @@ impl Default for Limits {
             log_bytes: 1_048_576,
             outbox_events: 1_024,
             outbox_bytes: 1_048_576,
+            memory_for_signals: 1_073_741_824,
             max_resume_window: Duration::from_secs(120),
             heartbeat_interval: Duration::from_secs(25),
         }

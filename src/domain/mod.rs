@@ -1,6 +1,8 @@
 //! The words that everything above speaks: parsed once, valid ever after.
 //! Layer 0: imports nothing of ours.
 
+#[cfg(feature = "server")]
+mod budget;
 mod closing;
 mod event;
 mod ids;
@@ -9,6 +11,9 @@ mod reason;
 mod role;
 mod signal;
 
+// What a server spends.
+#[cfg(feature = "server")]
+pub use budget::{Budget, Charge, MEMORY_STEP, Relief, Spent, level};
 pub use closing::{ClientAction, DisconnectReason, Ending};
 pub use event::{Audience, ConnectionInfo, Entry, Event};
 pub use ids::{ConnectionId, ConnectionMap, Epoch, IdempotencyKey, ResumeToken, SendId, Sequence, SessionId};

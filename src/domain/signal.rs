@@ -142,6 +142,16 @@ impl Named {
     pub fn read(text: String) -> Self {
         ConnectionId::parse(&text).map_or(Self::Other(text), Self::Id)
     }
+
+    /// How many bytes of memory it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let text = match self {
+            Self::Id(_) => 0,
+            Self::Other(text) => text.capacity(),
+        };
+        std::mem::size_of::<Self>() + text
+    }
 }
 
 impl std::fmt::Display for Named {

@@ -13,7 +13,7 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 use futures_util::Stream;
 
 use crate::{
-    domain::{ConnectionId, DisconnectReason, Ending, Entry, Epoch, Named, Refusal, Sequence, SessionId},
+    domain::{Budget, ConnectionId, DisconnectReason, Ending, Entry, Epoch, Named, Refusal, Sequence, SessionId},
     session::{
         Admission, Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, SendResult, ServerAccepted,
         ServerSend, View,
@@ -189,6 +189,11 @@ pub struct OutletId(pub u64);
 pub trait Node: Send + Sync + 'static {
     /// A session got its first connection on this node.
     fn open_room(&self, session: &SessionId) -> Box<dyn Room>;
+
+    /// What the node may spend on signals, what the engine keeps included.
+    fn budget(&self) -> Arc<Budget> {
+        Arc::default()
+    }
 }
 
 /// A session's streams on this node. Called with the session locked: nothing

@@ -193,7 +193,8 @@ impl Reader {
             Outcome::ResumedWithGap => metrics.resumes_with_gap.increment(1),
         }
         let resumable = !admission.window.is_zero();
-        self.outbox.open(wire::preamble(admission, limits), resumable);
+        let held = wire::preamble_held(&admission);
+        self.outbox.open(wire::preamble(admission, limits), held, resumable);
         Ok(Joined { link: joined.link, grant, until })
     }
 

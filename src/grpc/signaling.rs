@@ -88,7 +88,7 @@ pub(super) fn open(
         }
         Err(refusal) => {
             services.hub.metrics().refused(refusal.reason);
-            let outbox = Arc::new(Outbox::new(Bounds::from(&*services.limits), bell, bit));
+            let outbox = Arc::new(Outbox::new(Bounds::from(&*services.limits), services.hub.memory(), bell, bit));
             outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
             (Outgoing::new(outbox, None, interval, now), None)
         }

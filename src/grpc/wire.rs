@@ -5,7 +5,7 @@ mod hot;
 
 pub(super) use hot::{Send, read_send};
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -138,6 +138,19 @@ pub(super) fn preamble(admission: Admission, limits: &Limits) -> Preamble {
     let results = restated.into_iter().map(|result| encoded(|into| append_outcome(&result, into)));
     let events = missed.into_iter().map(|missed| entry(&missed));
     Box::new(std::iter::once(frame(joined)).chain(pages).chain(results).chain(events))
+}
+
+/// How many bytes of memory a preamble takes, or keeps from being freed, until
+/// it is read.
+pub(super) fn preamble_held(admission: &Admission) -> usize {
+    let named = |result: &SendResult| match &result.outcome {
+        Ok(accepted) => accepted.not_connected.iter().map(Named::size).sum(),
+        Err(refusal) => refusal.message.len(),
+    };
+    mem::size_of_val(&*admission.snapshot)
+        + mem::size_of_val(&*admission.restated)
+        + admission.restated.iter().map(named).sum::<usize>()
+        + admission.missed.held()
 }
 
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {

@@ -5,11 +5,14 @@
 //! when the last receiver has passed it, so a chain holds no more than the
 //! slowest receiver's outbox may.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    mem,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 
-use crate::domain::{ConnectionId, Event};
+use crate::domain::{Budget, Charge, ConnectionId, Event, Spent};
 
 /// Events that were appended together.
 #[derive(Debug, Default)]
@@ -23,6 +26,9 @@ pub(super) struct Block {
     pub(super) cause: Cause,
     /// How much the chain has carried, this block included.
     pub(super) carried: Carried,
+    /// What it takes of the node's budget beside its bytes, which are counted for
+    /// themselves; nothing for the beginning.
+    _charge: Option<Charge>,
 }
 
 /// Which connection is behind an event, and may be spared it.
@@ -87,15 +93,26 @@ impl Drop for Link {
 }
 
 /// The end that is appended to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chain {
     tail: Arc<Link>,
+    budget: Arc<Budget>,
 }
 
 impl Chain {
+    /// An empty one, whose blocks are counted there.
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self { tail: Arc::default(), budget: Arc::clone(budget) }
+    }
+
     /// Where a receiver begins: everything appended from now on comes after.
     pub(super) fn end(&self) -> Arc<Link> {
         Arc::clone(&self.tail)
+    }
+
+    /// Where its blocks are counted.
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// How much it has carried.
@@ -107,7 +124,10 @@ impl Chain {
     pub(super) fn append(&mut self, bytes: Bytes, events: u64, ends: Box<[usize]>, cause: Cause) {
         let before = self.carried();
         let carried = Carried { events: before.events + events, bytes: before.bytes + bytes.len() as u64 };
-        let link = Arc::new(Link { block: Block { bytes, ends, cause, carried }, next: OnceLock::new() });
+        let size = mem::size_of::<Link>() + mem::size_of_val(&*ends);
+        let charge = Some(Charge::of(&self.budget, Spent::Waiting, size));
+        let block = Block { bytes, ends, cause, carried, _charge: charge };
+        let link = Arc::new(Link { block, next: OnceLock::new() });
         // Set once: this is the only end, and it moves on.
         let _ = self.tail.next.set(Arc::clone(&link));
         self.tail = link;
@@ -120,7 +140,7 @@ mod tests {
 
     #[test]
     fn receivers_walk_at_their_own_pace_and_the_rest_is_freed() {
-        let mut chain = Chain::default();
+        let mut chain = Chain::new(&Arc::default());
         let early = chain.end();
         chain.append(Bytes::from_static(b"ab"), 2, Box::default(), Cause::default());
         let late = chain.end();
@@ -129,16 +149,18 @@ mod tests {
         assert_eq!((&first.block.bytes[..], first.block.carried.events), (&b"ab"[..], 2));
         assert_eq!(&late.next().unwrap().block.bytes[..], b"c");
         assert_eq!(chain.carried(), Carried { events: 3, bytes: 3 });
+        let waiting = chain.budget.spent(Spent::Waiting);
         let first = Arc::downgrade(first);
         drop(early);
         assert!(first.upgrade().is_some(), "the late one still holds it");
         drop(late);
         assert!(first.upgrade().is_none());
+        assert_eq!(chain.budget.spent(Spent::Waiting), waiting - mem::size_of::<Link>());
     }
 
     #[test]
     fn a_long_chain_is_dropped_without_a_deep_stack() {
-        let mut chain = Chain::default();
+        let mut chain = Chain::new(&Arc::default());
         let slow = chain.end();
         for _ in 0..1_000_000 {
             chain.append(Bytes::new(), 1, Box::default(), Cause::default());

@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use crate::{
-    domain::{Ending, Entry, Limits, Reason, Refusal, SessionId},
+    domain::{Budget, Ending, Entry, Limits, MEMORY_STEP, Reason, Refusal, Relief, SessionId},
     engine::{Node, OutletId, Room, lock},
     session::SendResult,
     telemetry::Metrics,
@@ -60,6 +60,7 @@ struct Inner {
     bounds: Bounds,
     encoding: Encoding,
     metrics: Arc<Metrics>,
+    budget: Arc<Budget>,
     registry: Mutex<Registry>,
     /// How many streams there are, for those that wait for none.
     streams: watch::Sender<usize>,
@@ -100,6 +101,7 @@ impl Hub {
             bounds: Bounds::from(limits),
             encoding,
             metrics,
+            budget: Arc::new(Budget::new(limits.memory_for_signals)),
             registry: Mutex::default(),
             streams: watch::Sender::new(0),
             going_away: AtomicBool::new(false),
@@ -134,7 +136,8 @@ impl Hub {
         }
         registry.next += 1;
         let id = OutletId(registry.next);
-        let outbox = Arc::new(Outbox::new(self.0.bounds, bell, bit));
+        let outbox = Arc::new(Outbox::new(self.0.bounds, &self.0.budget, bell, bit));
+        self.0.budget.enter();
         registry.outlets.insert(id, Arc::clone(&outbox));
         drop(registry);
         self.0.streams.send_modify(|streams| *streams += 1);
@@ -154,6 +157,34 @@ impl Hub {
         depth
     }
 
+    /// Makes place when too much waits: the readers that have the most waiting are
+    /// closed as slow. To be called now and then, for those that nothing more is
+    /// sent to, and that therefore never overflow.
+    pub fn relieve(&self) {
+        let mut excess = self.0.budget.too_much_waits();
+        if excess == 0 {
+            return;
+        }
+        let outboxes: Vec<_> = lock(&self.0.registry).outlets.values().cloned().collect();
+        let mut fullest: Vec<_> = outboxes.iter().map(|outbox| (outbox.waiting().1, outbox)).collect();
+        fullest.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let closed = fullest.iter().take_while(|(bytes, outbox)| {
+            let goes_on = excess > 0 && *bytes > MEMORY_STEP;
+            if goes_on {
+                outbox.end(Ending::SlowConsumer, None, None);
+                excess = excess.saturating_sub(*bytes);
+            }
+            goes_on
+        });
+        self.0.budget.relieve(Relief::Readers, closed.count());
+    }
+
+    /// What may be spent on signals here.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Budget> {
+        &self.0.budget
+    }
+
     /// What counts what happens here.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -164,6 +195,10 @@ impl Hub {
 impl Node for Hub {
     fn open_room(&self, _: &SessionId) -> Box<dyn Room> {
         Box::new(room::HubRoom::new(Arc::clone(&self.0)))
+    }
+
+    fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.0.budget)
     }
 }
 
@@ -204,6 +239,7 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         let mut registry = lock(&self.hub.registry);
         registry.outlets.remove(&self.id);
+        self.hub.budget.leave();
         if let Some(address) = self.address
             && let Some(count) = registry.by_address.get_mut(&address)
         {

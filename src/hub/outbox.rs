@@ -11,6 +11,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -20,7 +21,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    domain::{ConnectionId, Ending, Limits, Refusal},
+    domain::{Budget, Charge, ConnectionId, Ending, Limits, Refusal, Spent},
     engine::lock,
     session::Farewell,
 };
@@ -99,7 +100,6 @@ struct Own {
 }
 
 /// In this order: what every message needs lies together.
-#[derive(Default)]
 #[repr(C)]
 struct State {
     /// Nothing is taken before the stream joined, or was refused.
@@ -111,12 +111,36 @@ struct State {
     /// And the place in the chain after which it comes.
     goodbye: Option<Box<(Goodbye, u64)>>,
     preamble: Option<Preamble>,
+    /// How many bytes of memory the preamble takes.
+    preamble_held: usize,
     /// In a box, because it is here only until it is taken.
     following: Option<Box<Following>>,
     feed: Option<Arc<Feed>>,
+    /// Of the node's budget, for what waits of its own.
+    charge: Charge,
 }
 
 impl State {
+    fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            open: false,
+            resumable: false,
+            queue: VecDeque::new(),
+            outcomes: 0,
+            goodbye: None,
+            preamble: None,
+            preamble_held: 0,
+            following: None,
+            feed: None,
+            charge: Charge::new(budget, Spent::Waiting),
+        }
+    }
+
+    /// Counts what it holds, when its frames have so many bytes.
+    fn account(&mut self, bytes: usize) {
+        self.charge.set(bytes + self.queue.len() * mem::size_of::<Own>() + self.preamble_held);
+    }
+
     /// Whether nothing waits, nor will without a change.
     fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.goodbye.is_none() && self.following.is_none() && self.preamble.is_none()
@@ -162,7 +186,7 @@ impl Outbox {
     /// An empty one, closed to its reader until it is opened; it rings this bit
     /// of this bell.
     #[must_use]
-    pub fn new(bounds: Bounds, bell: Arc<Bell>, bit: Bits) -> Self {
+    pub fn new(bounds: Bounds, budget: &Arc<Budget>, bell: Arc<Bell>, bit: Bits) -> Self {
         Self {
             bounds,
             bell,
@@ -174,16 +198,19 @@ impl Outbox {
             passed: Default::default(),
             own: Default::default(),
             unresolved: AtomicUsize::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(budget)),
         }
     }
 
-    /// The stream joined: `preamble` goes before everything pushed so far.
-    pub fn open(&self, preamble: Preamble, resumable: bool) {
+    /// The stream joined: `preamble`, which holds so many bytes of memory, goes
+    /// before everything pushed so far.
+    pub fn open(&self, preamble: Preamble, held: usize, resumable: bool) {
         self.change(|state| {
             state.open = true;
             state.preamble = Some(preamble);
+            state.preamble_held = held;
             state.resumable = resumable;
+            state.account(self.own.1.load(Ordering::Relaxed));
         });
     }
 
@@ -201,6 +228,12 @@ impl Outbox {
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
+    }
+
+    /// How the stream ends, if it is about to and not at its client's wish.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        self.is_ending().then(|| lock(&self.state).goodbye.as_ref().map(|goodbye| goodbye.0.farewell.ending)).flatten()
     }
 
     /// Whether the client takes all there is, or leaves things behind: the
@@ -238,14 +271,14 @@ impl Outbox {
     }
 
     /// Events were appended to the chain, `before` being what it had carried.
-    /// False when that overflows the outbox: what waited is gone, and nothing
-    /// more is taken in. Takes no lock unless it does.
+    /// False when that overflows the outbox, or its `share` of what may wait: what
+    /// waited is gone, and nothing more is taken in. Takes no lock unless it does.
     #[must_use]
-    pub(super) fn appended(&self, before: Carried, after: Carried) -> bool {
+    pub(super) fn appended(&self, before: Carried, after: Carried, share: usize) -> bool {
         if self.shut.load(Ordering::Acquire) {
             return true;
         }
-        if self.fits(after, after.events > before.events, 0) {
+        if self.fits(after, after.events > before.events, 0, share) {
             self.bell.ring(self.bit);
             return true;
         }
@@ -277,13 +310,15 @@ impl Outbox {
         if is_event {
             self.own.0.fetch_add(1, Ordering::Relaxed);
         }
-        if too_many || !self.fits(carried, is_event, frames.len()) {
+        let share = state.charge.budget().share();
+        if too_many || !self.fits(carried, is_event, frames.len(), share) {
             self.overflow(&mut state);
             return false;
         }
-        self.own.1.fetch_add(frames.len(), Ordering::Relaxed);
+        let bytes = self.own.1.fetch_add(frames.len(), Ordering::Relaxed) + frames.len();
         state.outcomes += outcomes;
         state.queue.push_back(Own { frames, outcomes, after });
+        state.account(bytes);
         self.look.store(true, Ordering::Release);
         drop(state);
         self.bell.ring(self.bit);
@@ -291,11 +326,12 @@ impl Outbox {
     }
 
     /// Whether what waits is within the bounds, `more` bytes of its own with it.
-    fn fits(&self, carried: Carried, is_event: bool, more: usize) -> bool {
+    fn fits(&self, carried: Carried, is_event: bool, more: usize, share: usize) -> bool {
         let times = if self.behind.load(Ordering::Relaxed) { 1 } else { UNSENT_TIMES };
         let over = |waiting: usize, bound: usize| bound != 0 && waiting > bound.saturating_mul(times);
         let (events, bytes) = self.lag(carried);
-        !(is_event && over(events, self.bounds.events) || over(bytes + more, self.bounds.bytes))
+        let bytes = bytes + more;
+        !(is_event && over(events, self.bounds.events) || over(bytes, self.bounds.bytes) || bytes > share)
     }
 
     /// How many events and bytes wait, when the chain has carried so much.
@@ -318,6 +354,7 @@ impl Outbox {
         state.outcomes = 0;
         self.own.0.store(0, Ordering::Relaxed);
         self.own.1.store(0, Ordering::Relaxed);
+        state.account(0);
     }
 
     fn finish(&self, state: &mut State, goodbye: Goodbye) {
@@ -329,6 +366,7 @@ impl Outbox {
         // something of it is missing already.
         if matches!(goodbye.farewell.ending, Ending::TakenOver | Ending::SlowConsumer) {
             state.preamble = None;
+            state.preamble_held = 0;
             self.clear(state);
             after = 0;
         }
@@ -386,6 +424,8 @@ impl Outbox {
                 return Found::Frames(frame);
             }
             state.preamble = None;
+            state.preamble_held = 0;
+            state.account(self.own.1.load(Ordering::Relaxed));
         }
         if let Some(following) = state.following.take() {
             return Found::Begin(*following);
@@ -403,7 +443,8 @@ impl Outbox {
             },
         }
         let Some(own) = state.queue.pop_front() else { return Found::Nothing };
-        self.own.1.fetch_sub(own.frames.len(), Ordering::Relaxed);
+        let bytes = self.own.1.fetch_sub(own.frames.len(), Ordering::Relaxed) - own.frames.len();
+        state.account(bytes);
         if own.outcomes == 0 {
             self.own.0.fetch_sub(1, Ordering::Relaxed);
         } else {

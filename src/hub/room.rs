@@ -13,7 +13,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    domain::{Audience, ConnectionId, ConnectionMap, Entry, Event, Sequence},
+    domain::{Audience, Budget, Charge, ConnectionId, ConnectionMap, Entry, Event, Sequence, Spent},
     engine::{OutletId, Room},
     session::{Effect, Farewell, Handle, SendResult, View},
     telemetry::SignalSource,
@@ -50,10 +50,10 @@ struct Group {
 }
 
 impl Group {
-    fn new(view: View, latest: Sequence) -> Self {
+    fn new(view: View, latest: Sequence, budget: &Arc<Budget>) -> Self {
         let feed = Arc::<Feed>::default();
         feed.latest.store(latest, Ordering::Release);
-        Self { view, seats: Vec::new(), chain: Chain::default(), feed }
+        Self { view, seats: Vec::new(), chain: Chain::new(budget), feed }
     }
 
     /// Whether its streams see a broadcast. What one stream alone is spared
@@ -72,8 +72,10 @@ impl Group {
         let after = self.chain.carried();
         self.feed.events.store(after.events, Ordering::Release);
         self.feed.bytes.store(after.bytes, Ordering::Release);
-        overflowed
-            .extend(self.seats.iter().filter(|seat| !seat.outbox.appended(before, after)).map(|seat| seat.handle));
+        let share = self.chain.budget().share();
+        overflowed.extend(
+            self.seats.iter().filter(|seat| !seat.outbox.appended(before, after, share)).map(|seat| seat.handle),
+        );
     }
 }
 
@@ -239,6 +241,18 @@ impl HubRoom {
     }
 }
 
+/// Bytes, and what they take of the node's budget.
+struct Counted {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Inner {
     fn encode<'a, E: Borrow<Entry> + 'a>(&self, entries: impl Iterator<Item = &'a E>, with_ends: bool) -> Encoded {
         let mut bytes = BytesMut::new();
@@ -251,7 +265,13 @@ impl Inner {
                 ends.push(bytes.len());
             }
         }
-        Encoded { bytes: bytes.freeze(), events, ends: ends.into() }
+        Encoded { bytes: self.counted(bytes.freeze()), events, ends: ends.into() }
+    }
+
+    /// Counts bytes that wait for as long as anybody holds some of them.
+    fn counted(&self, bytes: Bytes) -> Bytes {
+        let charge = Charge::of(&self.budget, Spent::Waiting, bytes.len());
+        Bytes::from_owner(Counted { bytes, _charge: charge })
     }
 }
 
@@ -262,7 +282,7 @@ impl Room for HubRoom {
         let View { suppress_own_signals, .. } = view;
         let view = View { suppress_own_signals: false, ..view };
         let at = self.groups.iter().position(|group| group.view == view).unwrap_or_else(|| {
-            self.groups.push(Group::new(view, self.latest));
+            self.groups.push(Group::new(view, self.latest, &self.hub.budget));
             self.groups.len() - 1
         });
         let group = &mut self.groups[at];
@@ -330,11 +350,11 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
-    use bytes::Bytes;
+    use bytes::{BufMut as _, Bytes};
 
     use super::*;
     use crate::{
-        domain::{ConnectionId, Limits, SessionId, Signal},
+        domain::{ConnectionId, Ending, Limits, Relief, SessionId, Signal},
         engine::{Node as _, lock},
         hub::{Capacity, Encoding, Hub, Next, Outlet, Reading},
         telemetry::Registry,
@@ -349,11 +369,13 @@ mod tests {
         into.extend_from_slice(format!("event {}", entry.sequence).as_bytes());
     }
 
+    const ENCODING: Encoding = Encoding { entry: |_| Bytes::new(), append_entry: counted, append_outcome: |_, _| {} };
+
     fn join(hub: &Hub, room: &mut dyn Room, name: u8) -> Outlet {
         let outlet = hub.admit(None, Arc::default(), 1).expect("a place");
         let handle = Handle { connection: ConnectionId::from_random([name; 16]), generation: 1 };
         room.attach(handle, View::default(), outlet.id());
-        outlet.outbox().open(Box::new(std::iter::empty()), true);
+        outlet.outbox().open(Box::new(std::iter::empty()), 0, true);
         outlet
     }
 
@@ -365,8 +387,7 @@ mod tests {
     }
 
     fn hub() -> (Hub, Box<dyn Room>) {
-        let encoding = Encoding { entry: |_| Bytes::new(), append_entry: counted, append_outcome: |_, _| {} };
-        let hub = Hub::new(&Limits::default(), Capacity::default(), encoding, Arc::new(Registry::new().metrics()));
+        let hub = Hub::new(&Limits::default(), Capacity::default(), ENCODING, Arc::new(Registry::new().metrics()));
         let room = hub.open_room(&SessionId::parse("s", &Limits::default(), "session_id").expect("an id"));
         (hub, room)
     }
@@ -386,6 +407,55 @@ mod tests {
         let frames: Vec<_> = outlets.iter().map(next).collect();
         assert_eq!(ENCODED.with(Cell::get) - before, 1);
         assert!(frames.iter().all(|frame| *frame == "event 1" && frame.as_ptr() == frames[0].as_ptr()));
+    }
+
+    #[test]
+    fn a_broadcast_is_counted_until_the_last_of_its_bytes_is_let_go() {
+        let (hub, mut room) = hub();
+        let outlet = join(&hub, &mut *room, 1);
+        let spent = || hub.memory().spent(Spent::Waiting);
+        room.deliver(&broadcast(), &mut Vec::new());
+        let frames = next(&outlet);
+        let one = spent();
+        assert!(one > "event 1".len(), "{one}");
+        room.deliver(&broadcast(), &mut Vec::new());
+        // Its link is let go, its bytes are not.
+        assert_eq!(spent(), one + "event 1".len());
+        drop((outlet, room));
+        assert_eq!(spent(), "event 1".len());
+        drop(frames);
+        assert_eq!(spent(), 0);
+    }
+
+    #[test]
+    fn when_too_much_waits_those_who_have_the_most_make_place() {
+        let encoding = Encoding { append_entry: |_, into| into.put_bytes(0, 1_024), ..ENCODING };
+        let limits = Limits { memory_for_signals: 128 * 1_024, outbox_bytes: 0, ..Limits::default() };
+        let hub = Hub::new(&limits, Capacity::default(), encoding, Arc::new(Registry::new().metrics()));
+        let fill = |name, kibibytes: usize| {
+            let id = SessionId::parse(&format!("s{name}"), &Limits::default(), "session_id").expect("an id");
+            let mut room = hub.open_room(&id);
+            let outlet = join(&hub, &mut *room, name);
+            let mut overflowed = Vec::new();
+            (0..kibibytes).for_each(|_| room.deliver(&broadcast(), &mut overflowed));
+            assert_eq!(overflowed, []);
+            (room, outlet, kibibytes)
+        };
+        let mut seats = vec![fill(1, 20), fill(2, 30)];
+        hub.relieve();
+        assert_eq!(hub.memory().relieved(Relief::Readers), 0);
+        seats.push(fill(3, 8));
+        hub.relieve();
+        assert_eq!(hub.memory().relieved(Relief::Readers), 1, "{}", hub.memory().spent(Spent::Waiting));
+        let ends = seats.iter().map(|(_, outlet, kibibytes)| {
+            let mut reading = Reading::new(Arc::clone(outlet.outbox()));
+            let frames = std::iter::from_fn(|| Some(reading.take()).filter(|next| matches!(next, Next::Frames(_))));
+            let count = frames.count();
+            let is_closed = outlet.outbox().ending() == Some(Ending::SlowConsumer);
+            assert_eq!(count, if is_closed { 0 } else { *kibibytes });
+            is_closed
+        });
+        assert_eq!(ends.collect::<Vec<_>>(), [false, true, false]);
     }
 
     /// One lock a fan-out: the session's, which the caller holds.

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    domain::{Relief, Spent},
     engine::Engine,
     hub::Hub,
     telemetry::{Metrics, Registry},
@@ -88,6 +89,14 @@ impl Admin {
             (&metrics.outbox_events_max, depth.most_events),
         ] {
             gauge.set(value as f64);
+        }
+        let budget = self.hub.memory();
+        metrics.memory_limit.set(budget.limit().unwrap_or(0) as f64);
+        for (gauge, spent) in metrics.memory.iter().zip(Spent::ALL) {
+            gauge.set(budget.spent(spent) as f64);
+        }
+        for (counter, by) in metrics.relieved.iter().zip(Relief::ALL) {
+            counter.absolute(budget.relieved(by));
         }
         self.registry.render()
     }

@@ -126,6 +126,10 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_LOG_BYTES", value_name = "BYTES", default_value_t = 1_048_576, help_heading = LIMITS)]
     pub log_bytes: usize,
 
+    /// Bytes that all sessions together spend on signals: logs, outboxes, and what was decided, for those that ask again; 0: no limit
+    #[arg(long, env = "SIGNALBOX_MEMORY_FOR_SIGNALS", value_name = "BYTES", default_value_t = 1_073_741_824, help_heading = LIMITS)]
+    pub memory_for_signals: usize,
+
     /// Bytes of a session id; 0: no limit
     #[arg(long, env = "SIGNALBOX_MAX_SESSION_ID_BYTES", value_name = "BYTES", default_value_t = 255, help_heading = LIMITS)]
     pub max_session_id_bytes: usize,
@@ -236,6 +240,7 @@ impl ServeArgs {
                 log_bytes: self.log_bytes,
                 outbox_events: self.outbox_events,
                 outbox_bytes: self.outbox_bytes,
+                memory_for_signals: self.memory_for_signals,
                 max_resume_window: self.max_resume_window,
                 heartbeat_interval: self.heartbeat_interval,
             },

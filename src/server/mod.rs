@@ -42,6 +42,10 @@ const FLUSH_GRACE: Duration = Duration::from_secs(1);
 /// How often measurements are summed up.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether memory is short. It never exceeds its bound
+/// meanwhile.
+const RELIEF_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The names that the health service knows; the empty one is the server.
 const HEALTH_NAMES: [&str; 3] = ["", "signalbox.v1.SignalingService", "signalbox.v1.SessionService"];
 
@@ -123,12 +127,16 @@ impl Server {
         let stop = CancellationToken::new();
         let background = TaskTracker::new();
         background.spawn({
-            let stop = stop.clone();
+            let (stop, engine) = (stop.clone(), engine.clone());
             async move { stop.run_until_cancelled_owned(engine.run()).await }
         });
         background.spawn({
             let (stop, registry) = (stop.clone(), Arc::clone(&registry));
             async move { stop.run_until_cancelled_owned(tidy(registry)).await }
+        });
+        background.spawn({
+            let (stop, hub) = (stop.clone(), hub.clone());
+            async move { stop.run_until_cancelled_owned(relieve(engine, hub)).await }
         });
         for fresh in fresh {
             background.spawn(stop.clone().run_until_cancelled_owned(fresh));
@@ -199,6 +207,16 @@ async fn tidy(registry: Arc<Registry>) {
     loop {
         interval.tick().await;
         registry.tidy();
+    }
+}
+
+/// Makes place when memory for signals is short.
+async fn relieve(engine: MemoryEngine, hub: Hub) {
+    let mut interval = tokio::time::interval(RELIEF_INTERVAL);
+    loop {
+        interval.tick().await;
+        hub.relieve();
+        engine.relieve();
     }
 }
 

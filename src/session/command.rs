@@ -146,7 +146,9 @@ impl Session {
         outcome: Result<Accepted, Refusal>,
     ) -> Result<Accepted, Refusal> {
         if let Some(member) = self.members.get_mut(&joined) {
-            member.ledger.decide(send_id, &outcome);
+            let before = member.ledger.held();
+            member.ledger.decide(send_id, &outcome, self.is_frugal);
+            self.outcomes_held = self.outcomes_held - before + member.ledger.held();
         }
         outcome
     }

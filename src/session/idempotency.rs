@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     time::Duration,
 };
 
-use crate::domain::IdempotencyKey;
+use crate::domain::{IdempotencyKey, Named};
 
 use super::effect::ServerAccepted;
 
@@ -18,6 +19,17 @@ pub const KEYS_KEPT_FOR: Duration = Duration::from_secs(600);
 pub(super) struct Responses {
     by_key: HashMap<IdempotencyKey, ServerAccepted>,
     expiries: VecDeque<(Duration, IdempotencyKey)>,
+    held: usize,
+}
+
+/// About how many bytes of memory a response takes with its key.
+fn size(key: &IdempotencyKey, response: &ServerAccepted) -> usize {
+    let named = response.not_connected.iter().map(Named::size).sum::<usize>();
+    // In the map and in the list; the map is at most seven eighths full, and half
+    // empty after it grew.
+    let places =
+        2 * mem::size_of::<(IdempotencyKey, ServerAccepted)>() + 2 * mem::size_of::<(Duration, IdempotencyKey)>();
+    places + key.size() + named
 }
 
 impl Responses {
@@ -28,6 +40,7 @@ impl Responses {
 
     /// Remembers a response given at `now`.
     pub(super) fn remember(&mut self, key: IdempotencyKey, response: ServerAccepted, now: Duration) {
+        self.held += size(&key, &response);
         self.expiries.push_back((now + KEYS_KEPT_FOR, key.clone()));
         self.by_key.insert(key, response);
     }
@@ -35,8 +48,10 @@ impl Responses {
     /// Forgets what is old.
     pub(super) fn tick(&mut self, now: Duration) {
         while self.next_expiry().is_some_and(|at| at <= now) {
-            if let Some((_, key)) = self.expiries.pop_front() {
-                self.by_key.remove(&key);
+            if let Some((_, key)) = self.expiries.pop_front()
+                && let Some(response) = self.by_key.remove(&key)
+            {
+                self.held -= size(&key, &response);
             }
         }
     }
@@ -44,6 +59,11 @@ impl Responses {
     /// When the oldest is forgotten.
     pub(super) fn next_expiry(&self) -> Option<Duration> {
         self.expiries.front().map(|(at, _)| *at)
+    }
+
+    /// About how many bytes of memory they take.
+    pub(super) fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether there is none.

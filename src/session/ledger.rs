@@ -1,8 +1,8 @@
 //! The outcomes of one connection's newest sends: what makes a repeat repeat.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
-use crate::domain::{Reason, Refusal, SendId, Sequence};
+use crate::domain::{Named, Reason, Refusal, SendId, Sequence};
 
 use super::effect::{Accepted, SendResult};
 
@@ -15,20 +15,37 @@ pub const OUTCOMES_KEPT: usize = 1_024;
 enum Kept {
     At(Sequence),
     Other(Box<Result<Accepted, Refusal>>),
+    /// Refused, in a time without memory for more.
+    Refused(Reason),
 }
 
 impl Kept {
-    fn of(outcome: &Result<Accepted, Refusal>) -> Self {
+    fn of(outcome: &Result<Accepted, Refusal>, is_frugal: bool) -> Self {
         match outcome {
-            Ok(Accepted { sequence, not_connected }) if not_connected.is_empty() => Self::At(*sequence),
+            Ok(Accepted { sequence, not_connected }) if is_frugal || not_connected.is_empty() => Self::At(*sequence),
+            Err(refusal) if is_frugal => Self::Refused(refusal.reason),
             other => Self::Other(Box::new(other.clone())),
         }
+    }
+
+    /// How many bytes of memory it takes beside its own.
+    fn held(&self) -> usize {
+        let Self::Other(outcome) = self else { return 0 };
+        let more = match &**outcome {
+            Ok(accepted) => accepted.not_connected.iter().map(Named::size).sum(),
+            Err(refusal) => refusal.message.capacity(),
+        };
+        mem::size_of::<Result<Accepted, Refusal>>() + more
     }
 
     fn outcome(&self) -> Result<Accepted, Refusal> {
         match self {
             Self::At(sequence) => Ok(Accepted { sequence: *sequence, not_connected: Vec::new() }),
             Self::Other(outcome) => outcome.as_ref().clone(),
+            Self::Refused(reason) => Err(Refusal::new(
+                *reason,
+                "refused before; the server was short of memory for signals, and remembers no more of it",
+            )),
         }
     }
 }
@@ -38,6 +55,7 @@ impl Kept {
 pub(super) struct Ledger {
     decided: VecDeque<(SendId, Kept)>,
     last: SendId,
+    held: usize,
 }
 
 impl Ledger {
@@ -69,17 +87,25 @@ impl Ledger {
         ))
     }
 
-    /// Remembers a decision about a new id.
-    pub(super) fn decide(&mut self, send_id: SendId, outcome: &Result<Accepted, Refusal>) {
+    /// How many bytes of memory it takes for what isn't short.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Remembers a decision about a new id; what isn't short about it only when it
+    /// need not be frugal.
+    pub(super) fn decide(&mut self, send_id: SendId, outcome: &Result<Accepted, Refusal>, is_frugal: bool) {
         if send_id == 0 {
             return;
         }
         debug_assert!(send_id > self.last);
         self.last = send_id;
         if self.decided.len() == OUTCOMES_KEPT {
-            self.decided.pop_front();
+            self.held -= self.decided.pop_front().map_or(0, |(_, kept)| kept.held());
         }
-        self.decided.push_back((send_id, Kept::of(outcome)));
+        let kept = Kept::of(outcome, is_frugal);
+        self.held += kept.held();
+        self.decided.push_back((send_id, kept));
     }
 
     /// The outcomes kept of ids above `known`, oldest first.
@@ -102,7 +128,7 @@ mod tests {
     fn the_newest_1024_are_kept_and_older_ones_refused() {
         let mut ledger = Ledger::default();
         for id in 1..=1_025 {
-            ledger.decide(id, &accepted(id).outcome);
+            ledger.decide(id, &accepted(id).outcome, false);
         }
         assert_eq!(ledger.decided(2), Some(accepted(2).outcome));
         let refusal = ledger.decided(1).unwrap().unwrap_err();
@@ -112,10 +138,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_for_outcomes_is_counted_and_let_go() {
+        let refused = || Err(Refusal::new(Reason::RateLimited, "too many: 50 a second is the limit").field("send"));
+        let partly = || Ok(Accepted { sequence: 7, not_connected: vec![Named::read("gone".into())] });
+        let mut ledger = Ledger::default();
+        ledger.decide(1, &refused(), false);
+        let one = ledger.held();
+        ledger.decide(2, &partly(), false);
+        assert!(one > "too many".len() && ledger.held() > one, "{one}");
+        assert_eq!((ledger.decided(1), ledger.decided(2)), (Some(refused()), Some(partly())));
+        for id in 3..=1_026 {
+            ledger.decide(id, &accepted(id).outcome, false);
+        }
+        assert_eq!(ledger.held(), 0);
+    }
+
+    #[test]
+    fn the_frugal_remember_what_was_decided_and_little_more() {
+        let mut ledger = Ledger::default();
+        ledger.decide(1, &Err(Refusal::new(Reason::RateLimited, "50 a second").field("send")), true);
+        ledger.decide(2, &Ok(Accepted { sequence: 7, not_connected: vec![Named::read("gone".into())] }), true);
+        assert_eq!(ledger.held(), 0);
+        let refusal = ledger.decided(1).unwrap().unwrap_err();
+        assert_eq!((refusal.reason, refusal.field), (Reason::RateLimited, None));
+        assert!(refusal.message.contains("short of memory"), "{}", refusal.message);
+        assert_eq!(ledger.decided(2), Some(Ok(Accepted { sequence: 7, not_connected: Vec::new() })));
+    }
+
+    #[test]
     fn a_skipped_id_is_refused_and_zero_is_never_remembered() {
         let mut ledger = Ledger::default();
-        ledger.decide(5, &accepted(5).outcome);
-        ledger.decide(0, &accepted(7).outcome);
+        ledger.decide(5, &accepted(5).outcome, false);
+        ledger.decide(0, &accepted(7).outcome, false);
         assert!(ledger.decided(3).unwrap().is_err());
         assert_eq!(ledger.decided(0), None);
         assert_eq!(ledger.last(), 5);
@@ -125,7 +179,7 @@ mod tests {
     fn after_tells_what_the_client_lacks() {
         let mut ledger = Ledger::default();
         for id in [2, 4, 8] {
-            ledger.decide(id, &accepted(id).outcome);
+            ledger.decide(id, &accepted(id).outcome, false);
         }
         let after = |known| ledger.after(known).iter().map(|result| result.send_id).collect::<Vec<_>>();
         assert_eq!(after(0), [2, 4, 8]);

@@ -53,6 +53,8 @@ struct Segment {
     kept: Vec<Kept>,
     ids: Vec<ConnectionId>,
     text: String,
+    /// How many bytes the events have that are not taken apart.
+    others: usize,
 }
 
 impl Segment {
@@ -60,10 +62,21 @@ impl Segment {
         self.kept.len() >= SEGMENT_EVENTS || self.text.len() + mem::size_of_val(&*self.ids) >= SEGMENT_BYTES
     }
 
+    /// How many bytes of memory it takes.
+    fn held(&self) -> usize {
+        self.others
+            + self.kept.capacity() * mem::size_of::<Kept>()
+            + self.ids.capacity() * mem::size_of::<ConnectionId>()
+            + self.text.capacity()
+    }
+
     /// Adds an event; how many bytes it takes.
     fn push(&mut self, entry: &Arc<Entry>) -> usize {
         let kept = self.signal(entry).unwrap_or_else(|| Kept::Other(Arc::clone(entry)));
         let size = kept.size();
+        if let Kept::Other(entry) = &kept {
+            self.others += entry.size();
+        }
         self.kept.push(kept);
         size
     }
@@ -135,6 +148,9 @@ pub(super) struct Log {
     begin: Place,
     events: usize,
     bytes: usize,
+    /// How many bytes of memory its segments take, what is forgotten of the first
+    /// included.
+    held: usize,
 }
 
 impl Log {
@@ -143,10 +159,16 @@ impl Log {
         // One that somebody who came back shares stays as it is.
         let open = self.segments.back_mut().and_then(Arc::get_mut).filter(|last| !last.is_full());
         self.bytes += match open {
-            Some(last) => last.push(entry),
+            Some(last) => {
+                let before = last.held();
+                let size = last.push(entry);
+                self.held += last.held() - before;
+                size
+            }
             None => {
                 let mut next = Segment::default();
                 let size = next.push(entry);
+                self.held += next.held();
                 self.segments.push_back(Arc::new(next));
                 size
             }
@@ -167,10 +189,24 @@ impl Log {
         self.bytes -= oldest.size();
         self.events -= 1;
         if self.begin.event == first.kept.len() {
+            self.held -= first.held();
             self.segments.pop_front();
             self.begin = Place::default();
         }
         true
+    }
+
+    /// How many bytes of memory it takes.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Forgets the oldest until it takes so many bytes of memory at most. How
+    /// many events were forgotten.
+    pub(super) fn shrink(&mut self, most: usize) -> usize {
+        let before = self.events;
+        while self.held > most && self.pop() {}
+        before - self.events
     }
 
     /// Everything after `sequence` that `view` entitles the connection `me` to, if
@@ -195,7 +231,7 @@ impl Log {
 
     /// How many events and bytes it holds.
     #[cfg(test)]
-    pub(super) fn held(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         (self.events, self.bytes)
     }
 }
@@ -230,6 +266,12 @@ impl Missed {
     #[must_use]
     pub fn len(&self) -> usize {
         self.iter().count()
+    }
+
+    /// How many bytes of memory it takes, or keeps from being freed.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.segments.iter().map(|segment| segment.held()).sum()
     }
 }
 
@@ -332,23 +374,39 @@ mod tests {
 
     #[test]
     fn it_is_bounded_by_bytes_too() {
-        let one = filled(1, &Limits::default()).held().1;
+        let one = filled(1, &Limits::default()).size().1;
         let log = filled(10, &Limits { log_bytes: one * 4, ..Limits::default() });
-        assert_eq!(log.held(), (4, one * 4));
+        assert_eq!(log.size(), (4, one * 4));
     }
 
     #[test]
     fn a_log_too_small_for_one_event_is_empty_and_honest() {
         let log = filled(2, &Limits { log_bytes: 1, ..Limits::default() });
-        assert_eq!(log.held(), (0, 0));
+        assert_eq!(log.size(), (0, 0));
         assert_eq!(after(&log, 1, 2), None);
         assert_eq!(after(&log, 2, 2), Some(vec![]));
     }
 
     #[test]
+    fn it_shrinks_to_what_it_may_have_and_is_honest() {
+        let mut log = filled(1_000, &Limits::default());
+        let most = log.held() / 2;
+        assert_eq!(log.shrink(usize::MAX), 0);
+        let forgotten = log.shrink(most);
+        assert!(log.held() <= most && log.held() > most / 2, "{} of {most}", log.held());
+        assert_eq!(log.size().0, 1_000 - forgotten);
+        assert_eq!(after(&log, forgotten as Sequence - 1, 1_000), None);
+        assert_eq!(after(&log, 999, 1_000), Some(vec![1_000]));
+        log.shrink(0);
+        assert_eq!((log.held(), log.size()), (0, (0, 0)));
+        assert_eq!(after(&log, 999, 1_000), None);
+        assert_eq!(after(&log, 1_000, 1_000), Some(vec![]));
+    }
+
+    #[test]
     fn zero_is_no_bound() {
         let log = filled(5_000, &Limits { log_events: 0, log_bytes: 0, ..Limits::default() });
-        assert_eq!(log.held().0, 5_000);
+        assert_eq!(log.size().0, 5_000);
     }
 
     #[test]
@@ -405,8 +463,10 @@ mod tests {
                 .collect();
             let mut log = Log::default();
             entries.iter().for_each(|entry| log.push(entry, &limits));
-            let (held, bytes) = log.held();
+            let (held, bytes) = log.size();
             prop_assert!(held <= bound && bytes <= 100_000);
+            prop_assert_eq!(log.held(), log.segments.iter().map(|segment| segment.held()).sum::<usize>());
+            prop_assert!(log.held() <= 2 * (bytes + 16 * SEGMENT_BYTES), "{} for {bytes}", log.held());
             let newest = entries.len() as Sequence;
             let view = View { suppress_own_signals, ..View::default() };
             let since = newest.saturating_sub(behind as Sequence);

@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     clock::Now,
-    domain::{ConnectionMap, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Reason, Sequence},
+    domain::{ConnectionMap, DisconnectReason, Ending, Entry, Epoch, Event, IdempotencyKey, Limits, Reason, Sequence},
 };
 
 pub use command::{Command, ServerSend};
@@ -59,6 +59,18 @@ pub struct Session {
     deadlines: BTreeSet<(Duration, Sequence)>,
     log: Log,
     responses: Responses,
+    /// How many bytes of memory the members' ledgers take for what isn't short.
+    outcomes_held: usize,
+    is_frugal: bool,
+}
+
+/// How many bytes of memory a session takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Its log.
+    pub log: usize,
+    /// What it remembers of sends and keyed calls.
+    pub decisions: usize,
 }
 
 impl Session {
@@ -77,6 +89,8 @@ impl Session {
             deadlines: BTreeSet::new(),
             log: Log::default(),
             responses: Responses::default(),
+            outcomes_held: 0,
+            is_frugal: false,
         }
     }
 
@@ -108,6 +122,30 @@ impl Session {
     #[must_use]
     pub fn is_forgettable(&self) -> bool {
         self.members.is_empty() && self.responses.is_empty()
+    }
+
+    /// About how many bytes of memory it takes, without its members.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held { log: self.log.held(), decisions: self.outcomes_held + self.responses.held() }
+    }
+
+    /// Whether only what is short is remembered of outcomes from now on: that a
+    /// send was accepted, with its place, or why it was refused.
+    pub fn set_frugal(&mut self, is_frugal: bool) {
+        self.is_frugal = is_frugal;
+    }
+
+    /// Has the log forget its oldest events until it takes so many bytes at most.
+    /// How many events it forgot: who comes back from before them has a gap.
+    pub fn shrink_log(&mut self, most: usize) -> usize {
+        self.log.shrink(most)
+    }
+
+    /// Whether a call with this key has had a response that is remembered.
+    #[must_use]
+    pub fn remembers(&self, key: &IdempotencyKey) -> bool {
+        self.responses.get(key).is_some()
     }
 
     /// The next time, on the monotonic clock, at which [`Session::tick`] has
@@ -181,6 +219,7 @@ impl Session {
     ) -> Option<Sequence> {
         let member = self.members.remove(&joined)?;
         self.index.remove(&member.info.id);
+        self.outcomes_held -= member.ledger.held();
         self.filtering -= usize::from(member.view.signal_types.is_selective());
         if let Stream::Detached(until) = member.stream {
             self.deadlines.remove(&(until, joined));

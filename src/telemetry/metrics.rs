@@ -8,7 +8,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::domain::{Ending, Reason};
+use crate::domain::{Ending, Reason, Relief, Spent};
 
 /// Upper bounds of the latency histograms' buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 12] =
@@ -132,6 +132,12 @@ pub struct Metrics {
     pub outbox_bytes: Gauge,
     /// Events waiting in the fullest outbox.
     pub outbox_events_max: Gauge,
+    /// Bytes spent on signals, in the order of [`Spent::ALL`].
+    pub memory: [Gauge; 3],
+    /// Bytes that may be spent on signals; 0 is no limit.
+    pub memory_limit: Gauge,
+    /// Who or what made place, in the order of [`Relief::ALL`].
+    pub relieved: [Counter; 4],
 }
 
 impl Metrics {
@@ -149,6 +155,13 @@ impl Metrics {
         describe_gauge!("signalbox_outbox_events", "Events waiting in all outboxes");
         describe_gauge!("signalbox_outbox_bytes", Unit::Bytes, "Bytes waiting in all outboxes");
         describe_gauge!("signalbox_outbox_events_max", "Events waiting in the fullest outbox");
+        describe_gauge!("signalbox_memory_bytes", Unit::Bytes, "Memory spent on signals, by what for");
+        describe_gauge!(
+            "signalbox_memory_limit_bytes",
+            Unit::Bytes,
+            "Memory that may be spent on signals; 0: no limit"
+        );
+        describe_counter!("signalbox_memory_relief_total", "What made place when that memory was short");
         describe_histogram!("signalbox_unary_seconds", Unit::Seconds, "Time to answer a unary call, by method");
 
         let closes = Reason::ALL.iter().map(|reason| reason.name()).chain([Ending::Left.name(), Ending::Broken.name()]);
@@ -175,6 +188,9 @@ impl Metrics {
             outbox_events: gauge!("signalbox_outbox_events"),
             outbox_bytes: gauge!("signalbox_outbox_bytes"),
             outbox_events_max: gauge!("signalbox_outbox_events_max"),
+            memory: Spent::ALL.map(|spent| gauge!("signalbox_memory_bytes", "for" => spent.name())),
+            memory_limit: gauge!("signalbox_memory_limit_bytes"),
+            relieved: Relief::ALL.map(|by| counter!("signalbox_memory_relief_total", "by" => by.name())),
         }
     }
 

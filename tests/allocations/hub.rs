@@ -21,7 +21,7 @@ fn join(hub: &Hub, room: &mut dyn Room, name: u8) -> Receiver {
     let outlet = hub.admit(None, Arc::new(Bell::default()), Bell::bit(0)).expect("a place");
     let handle = Handle { connection: ConnectionId::from_random([name; 16]), generation: 1 };
     room.attach(handle, View::default(), outlet.id());
-    outlet.outbox().open(Box::new(std::iter::empty()), true);
+    outlet.outbox().open(Box::new(std::iter::empty()), 0, true);
     let mut reading = Reading::new(Arc::clone(outlet.outbox()));
     assert!(matches!(reading.take(), Next::Idle(_)));
     Receiver { _outlet: outlet, reading }

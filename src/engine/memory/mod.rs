@@ -4,6 +4,8 @@
 //! done under that lock, so that a room sees its order. Locks are taken slot,
 //! then map, then deadlines, and none is held while waiting for a slot.
 
+#[cfg(test)]
+mod tests;
 mod watching;
 
 use std::{
@@ -20,7 +22,9 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::{Clock, Now},
-    domain::{Ending, Epoch, Event, Limits, Named, Reason, Refusal, Sequence, SessionId},
+    domain::{
+        Budget, Charge, Ending, Epoch, Event, Limits, Named, Reason, Refusal, Relief, Sequence, SessionId, Spent, level,
+    },
     session::{Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, ServerAccepted, ServerSend, Session},
 };
 
@@ -47,6 +51,7 @@ struct Inner {
     watchers: Watchers,
     last_epoch: AtomicU64,
     counts: Counts,
+    budget: Arc<Budget>,
 }
 
 #[derive(Default)]
@@ -69,6 +74,8 @@ struct SlotState {
     filed: Option<Duration>,
     /// No longer in the map: look it up again.
     removed: bool,
+    log: Charge,
+    decisions: Charge,
 }
 
 impl MemoryEngine {
@@ -79,6 +86,7 @@ impl MemoryEngine {
         Self(Arc::new(Inner {
             limits,
             clock,
+            budget: node.budget(),
             node,
             slots: RwLock::default(),
             deadlines: Mutex::default(),
@@ -113,6 +121,21 @@ impl MemoryEngine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         lock(&self.0.deadlines).first().map(|(at, _)| *at)
+    }
+
+    /// Makes place when the budget is nearly used up: those logs forget that hold
+    /// the most. To be called now and then: without it nothing exceeds the budget,
+    /// but newcomers get less of it than those who filled it.
+    pub fn relieve(&self) {
+        let Some(most) = self.0.budget.logs_within() else { return };
+        let slots: Vec<_> = self.0.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let most = level(slots.iter().map(|slot| lock(&slot.state).log.charged()).collect(), most);
+        for slot in slots {
+            let mut state = lock(&slot.state);
+            if state.log.charged() > most {
+                self.0.shrink(&mut state, most);
+            }
+        }
     }
 
     /// Does what is due.
@@ -151,7 +174,8 @@ impl Inner {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(id.clone()).or_insert_with(|| {
             let session = Session::new(Arc::clone(&self.limits));
-            let state = SlotState { session, room: None, filed: None, removed: false };
+            let (log, decisions) = [Spent::Logs, Spent::Decisions].map(|spent| Charge::new(&self.budget, spent)).into();
+            let state = SlotState { session, room: None, filed: None, removed: false, log, decisions };
             Arc::new(Slot { id: id.clone(), state: Mutex::new(state) })
         }))
     }
@@ -172,12 +196,34 @@ impl Inner {
         // Read under the lock, so that a session's times go with its order.
         let now = self.clock.now();
         let mut effects = Vec::new();
+        state.session.set_frugal(self.budget.is_frugal());
         let done = work(&mut state, now, &mut effects);
         let lived = before.as_ref().map(|facts| facts.epoch);
         self.carry_out(slot, &mut state, now, effects, outlet, lived);
         self.counts.update(before.as_ref(), state.session.facts().as_ref());
+        self.account(&mut state);
         self.file(slot, &mut state);
         Some(done)
+    }
+
+    /// Counts what the session holds. Beyond the budget, its log takes no more
+    /// than it took: the oldest events make place for the newest.
+    fn account(&self, state: &mut SlotState) {
+        let (held, before) = (state.session.held(), state.log.charged());
+        state.log.set(held.log);
+        state.decisions.set(held.decisions);
+        let grown = state.log.charged().saturating_sub(before);
+        if grown > 0 {
+            let excess = self.budget.excess();
+            if excess > 0 {
+                self.shrink(state, held.log.saturating_sub(excess.min(grown)));
+            }
+        }
+    }
+
+    fn shrink(&self, state: &mut SlotState, most: usize) {
+        self.budget.relieve(Relief::Events, state.session.shrink_log(most));
+        state.log.set(state.session.held().log);
     }
 
     /// Does what the session wants done, and what follows from it: an outbox
@@ -325,6 +371,9 @@ impl Counts {
 impl Engine for MemoryEngine {
     fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>> {
         Box::pin(async move {
+            if join.resume.is_none() {
+                self.0.budget.admits()?;
+            }
             let mut join = Some(join);
             loop {
                 let slot = self.0.find_or_make(&session);
@@ -346,7 +395,12 @@ impl Engine for MemoryEngine {
 
     fn send_from_server(&self, session: SessionId, send: ServerSend) -> BoxFuture<'_, Result<ServerAccepted, Refusal>> {
         Box::pin(async move {
-            self.0.with_existing(&session, |state, now, effects| state.session.send_from_server(now, send, effects))
+            self.0.with_existing(&session, |state, now, effects| {
+                if let Some(key) = send.key.as_ref().filter(|key| !state.session.remembers(key)) {
+                    self.0.budget.remembers(key)?;
+                }
+                state.session.send_from_server(now, send, effects)
+            })
         })
     }
 

@@ -306,6 +306,13 @@ impl JoinStream {
     pub(super) fn stall(&mut self) {
         self.outgoing.set_behind(true);
         self.outgoing.settle();
+        // It was closed for being slow, and may never take that either: its
+        // session doesn't wait.
+        if self.outgoing.outbox().ending() == Some(Ending::SlowConsumer)
+            && let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf)
+        {
+            joined.link.detach(Ending::SlowConsumer);
+        }
     }
 
     /// Gathers what may be sent, at most `limit` bytes of it.

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::hub::{Next, Reading};
+use crate::{
+    domain::MEMORY_STEP as STEP,
+    hub::{Next, Reading},
+};
 
 use crate::hub::chain::{Cause, Chain};
 
@@ -11,20 +14,25 @@ struct Bed {
     reading: Reading,
     chain: Chain,
     feed: Arc<Feed>,
+    budget: Arc<Budget>,
 }
 
 impl Bed {
     fn closed(events: usize, bytes: usize, unresolved: usize) -> Self {
-        let outbox = Arc::new(Outbox::new(Bounds { events, bytes, unresolved }, Arc::default(), 1));
-        let (chain, feed) = (Chain::default(), Arc::<Feed>::default());
+        Self::within(&Arc::default(), Bounds { events, bytes, unresolved })
+    }
+
+    fn within(budget: &Arc<Budget>, bounds: Bounds) -> Self {
+        let outbox = Arc::new(Outbox::new(bounds, budget, Arc::default(), 1));
+        let (chain, feed) = (Chain::new(budget), Arc::<Feed>::default());
         let me = ConnectionId::from_random([1; 16]);
         outbox.follow(Following { at: chain.end(), feed: feed.clone(), me, suppress_own_signals: true });
-        Self { reading: Reading::new(Arc::clone(&outbox)), outbox, chain, feed }
+        Self { reading: Reading::new(Arc::clone(&outbox)), outbox, chain, feed, budget: Arc::clone(budget) }
     }
 
     fn new(events: usize, bytes: usize, unresolved: usize) -> Self {
         let bed = Self::closed(events, bytes, unresolved);
-        bed.outbox.open(Box::new(std::iter::empty()), true);
+        bed.outbox.open(Box::new(std::iter::empty()), 0, true);
         bed
     }
 
@@ -35,7 +43,7 @@ impl Bed {
         self.feed.events.store(after.events, Ordering::Release);
         self.feed.bytes.store(after.bytes, Ordering::Release);
         self.feed.latest.store(after.events, Ordering::Release);
-        self.outbox.appended(before, after)
+        self.outbox.appended(before, after, self.budget.share())
     }
 
     fn broadcast(&mut self, text: &'static str) -> bool {
@@ -80,7 +88,7 @@ fn the_preamble_goes_before_what_came_in_meanwhile() {
     let mut bed = Bed::closed(10, 100, 10);
     assert!(bed.push("event") && bed.broadcast("another"));
     assert_eq!(bed.reading.take(), Next::NotOpen);
-    bed.outbox.open(Box::new([frame("joined"), frame("page")].into_iter()), false);
+    bed.outbox.open(Box::new([frame("joined"), frame("page")].into_iter()), 0, false);
     assert_eq!(bed.taken(), ["joined", "page", "event", "another"]);
 }
 
@@ -106,7 +114,7 @@ fn an_outcome_may_come_between_the_events_of_a_block() {
         assert!(bed.outbox.push_outcomes(frame("ok"), 1, before, after));
     }
     bed.chain.append(frame("abbccc"), 3, Box::new([1, 3, 6]), Cause::default());
-    assert!(bed.outbox.appended(before, bed.chain.carried()));
+    assert!(bed.outbox.appended(before, bed.chain.carried(), usize::MAX));
     assert_eq!(bed.taken(), ["ok", "a", "ok", "bbccc", "ok"]);
     assert!(bed.broadcast("d"));
     assert_eq!(bed.taken(), ["d"]);
@@ -127,7 +135,7 @@ fn who_overflows_while_it_joins_is_told_that_it_is_in_first() {
     assert!(bed.broadcast("a") && !bed.broadcast("b"));
     bed.outbox.release(farewell(Ending::SlowConsumer));
     assert_eq!(bed.reading.take(), Next::NotOpen);
-    bed.outbox.open(Box::new([frame("joined")].into_iter()), true);
+    bed.outbox.open(Box::new([frame("joined")].into_iter()), 0, true);
     assert_eq!(bed.taken(), ["joined"]);
     assert_eq!(bed.ending(), Some(Ending::SlowConsumer));
 }
@@ -198,7 +206,7 @@ fn what_waits_goes_before_a_goodbye_unless_it_would_come_twice() {
             if settles {
                 bed.reading.settle();
                 // The test itself holds on to two ends.
-                bed.chain = Chain::default();
+                bed.chain = Chain::new(&bed.budget);
                 drop(held);
                 assert!(later.upgrade().is_none(), "the chain is let go");
             }
@@ -246,4 +254,47 @@ fn what_waits_for_the_server_itself_is_no_reason_to_close() {
     assert!((0..5).all(|_| bed.push("a")));
     bed.outbox.set_behind(true);
     assert!(!bed.push("b"), "its reader was given it and left it");
+}
+
+#[test]
+fn what_waits_is_counted_until_it_is_taken() {
+    let budget = Arc::new(Budget::new(1_000 * STEP));
+    let mut bed = Bed::within(&budget, Bounds { events: 0, bytes: 0, unresolved: 0 });
+    let kibibyte = Box::leak("k".repeat(1_024).into_boxed_str());
+    bed.outbox.open(Box::new([frame("joined")].into_iter()), 10 * STEP, true);
+    assert_eq!(budget.spent(Spent::Waiting), 10 * STEP);
+    for _ in 0..8 {
+        assert!(bed.push(kibibyte));
+    }
+    assert_eq!(budget.spent(Spent::Waiting), 12 * STEP);
+    assert!(bed.broadcast(kibibyte));
+    let all = budget.spent(Spent::Waiting);
+    assert!(all > 12 * STEP, "{all}");
+    assert_eq!(bed.taken().len(), 10);
+    // The last block is the chain's until there is a next.
+    assert_eq!(budget.spent(Spent::Waiting), all - 12 * STEP);
+    drop(bed);
+    assert_eq!(budget.spent(Spent::Waiting), 0);
+}
+
+#[test]
+fn who_has_more_than_its_share_waiting_overflows_when_memory_is_short() {
+    let budget = Arc::new(Budget::new(8 * STEP));
+    (0..2).for_each(|_| budget.enter());
+    let kibibyte = Box::leak("k".repeat(1_024).into_boxed_str());
+    let open = |times: usize| {
+        let mut bed = Bed::within(&budget, Bounds { events: 0, bytes: 0, unresolved: 0 });
+        bed.outbox.open(Box::new(std::iter::empty()), 0, true);
+        (0..times).for_each(|_| assert!(bed.push(kibibyte)));
+        bed
+    };
+    let (mut small, mut large) = (open(4), open(12));
+    assert!(small.push(kibibyte) && large.push(kibibyte), "all together have half of it waiting, and no more");
+    assert!(large.push("x"), "and that, too, isn't over its share before it is counted");
+    let more = Charge::of(&budget, Spent::Waiting, STEP);
+    assert!(small.push(kibibyte));
+    assert!(!large.push("x"));
+    assert!(small.push(kibibyte), "there is place again");
+    drop((more, small, large));
+    assert_eq!(budget.spent(Spent::Waiting), 0);
 }

@@ -316,7 +316,7 @@ impl World {
         assert_eq!(self.session.is_forgettable(), !self.alive && self.responses.is_empty());
         let expiries = self.responses.values().map(|(until, _)| *until);
         assert_eq!(self.session.next_deadline(), self.deadlines.values().copied().chain(expiries).min());
-        assert!(self.session.log.held().0 <= self.limits.log_events, "the log is bounded");
+        assert!(self.session.log.size().0 <= self.limits.log_events, "the log is bounded");
         assert!(self.peers.len() <= self.limits.max_connections_per_session, "the session is bounded");
         assert_eq!(self.session.index.len(), self.peers.len());
         for member in self.session.members.values() {
