@@ -24,18 +24,21 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// What memory is spent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
-    /// The sessions' logs: whatever the other two leave.
+    /// The sessions' logs: whatever the others leave.
     Logs,
-    /// What waits to be read: at most half.
+    /// What waits to be read, and what came in part: at most half, and no more
+    /// than the others leave.
     Waiting,
     /// What was decided, for those that ask again: outcomes of sends, responses to
     /// calls with an idempotency key. At most a quarter.
     Decisions,
+    /// Streams, at rest: none is added when all but the logs take three quarters.
+    Streams,
 }
 
 impl Spent {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Logs, Self::Waiting, Self::Decisions];
+    pub const ALL: [Self; 4] = [Self::Logs, Self::Waiting, Self::Decisions, Self::Streams];
 
     /// As metrics call it.
     #[must_use]
@@ -44,6 +47,7 @@ impl Spent {
             Self::Logs => "logs",
             Self::Waiting => "waiting",
             Self::Decisions => "decisions",
+            Self::Streams => "streams",
         }
     }
 }
@@ -77,16 +81,18 @@ impl Relief {
     }
 }
 
-/// How much may be spent, and is. When it is used up, in this order: from three
-/// quarters on, new connections are refused; then logs forget their oldest events
-/// to make place; when more than half of it all waits, readers that have more than
-/// their share waiting are closed. When decisions take more than a quarter, only
-/// what is short is remembered of them, and keyed calls are refused.
+/// How much may be spent, and is. It is never exceeded, but for what is too small
+/// to be counted. When it is used up, this makes place, in this order: logs forget
+/// their oldest events, the largest first; from three quarters on, without the
+/// logs, new connections are refused; readers that have more than their share
+/// waiting are closed when more than half of it all waits; when decisions take more
+/// than a quarter, only what is short is remembered of them, and keyed calls are
+/// refused.
 #[derive(Debug)]
 pub struct Budget {
     /// In bytes; as much as there is when none is set.
     limit: usize,
-    spent: [AtomicUsize; 3],
+    spent: [AtomicUsize; 4],
     readers: AtomicUsize,
     relieved: [AtomicU64; 4],
 }
@@ -120,7 +126,13 @@ impl Budget {
     /// Whether it is too full for newcomers.
     #[must_use]
     pub fn is_tight(&self) -> bool {
-        self.all() > self.limit / 4 * 3
+        self.fixed() > self.limit / 4 * 3
+    }
+
+    /// Whether there is no place for a stream that isn't a member's.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.fixed() > self.limit / 8 * 7
     }
 
     /// Whether decisions take all that they may.
@@ -138,9 +150,10 @@ impl Budget {
             return Ok(());
         }
         self.relieve(Relief::Joins, 1);
-        let (spent, limit) = (self.all(), self.limit);
+        let (spent, limit) = (self.fixed(), self.limit / 4 * 3);
         let message = format!(
-            "the server's memory for signals is nearly used up: {spent} bytes of {limit}; those that are in go first"
+            "the server's memory for signals is nearly used up: {spent} bytes, without the logs; the limit for those \
+             that join is {limit}"
         );
         Err(Refusal::new(Reason::ServerFull, message).retry_after(COME_BACK))
     }
@@ -163,30 +176,33 @@ impl Budget {
     }
 
     /// The most that may wait for one reader, in bytes: no bound while all
-    /// together have less than half waiting.
+    /// together have no more waiting than may.
     #[must_use]
     pub fn share(&self) -> usize {
-        let half = self.limit / 2;
-        if self.spent(Spent::Waiting) <= half {
+        let most = self.may_wait();
+        if self.spent(Spent::Waiting) <= most {
             return usize::MAX;
         }
-        (half / self.readers.load(Ordering::Relaxed).max(1)).max(MEMORY_STEP)
+        (most / self.readers.load(Ordering::Relaxed).max(1)).max(MEMORY_STEP)
     }
 
-    /// How many bytes too many wait, when an eighth of their half is to be left.
+    /// How many bytes too many wait, when an eighth of what may is to be left.
     #[must_use]
     pub fn too_much_waits(&self) -> usize {
-        let half = self.limit / 2;
+        let most = self.may_wait();
         let waiting = self.spent(Spent::Waiting);
-        if waiting <= half { 0 } else { waiting - half / 8 * 7 }
+        if waiting <= most { 0 } else { waiting - most / 8 * 7 }
+    }
+
+    fn may_wait(&self) -> usize {
+        (self.limit / 2).min(self.limit.saturating_sub(self.spent(Spent::Decisions) + self.spent(Spent::Streams)))
     }
 
     /// How many bytes the logs may have together, when an eighth is to be left;
     /// nothing when they need not make place.
     #[must_use]
     pub fn logs_within(&self) -> Option<usize> {
-        let others = self.spent(Spent::Waiting) + self.spent(Spent::Decisions);
-        let place = self.limit.saturating_sub(others);
+        let place = self.limit.saturating_sub(self.fixed());
         (self.spent(Spent::Logs) > place / 16 * 15).then_some(place / 8 * 7)
     }
 
@@ -214,7 +230,12 @@ impl Budget {
     }
 
     fn all(&self) -> usize {
-        self.spent.iter().map(|spent| spent.load(Ordering::Relaxed)).sum()
+        self.fixed() + self.spent(Spent::Logs)
+    }
+
+    /// What no log can make place for.
+    fn fixed(&self) -> usize {
+        self.spent(Spent::Waiting) + self.spent(Spent::Decisions) + self.spent(Spent::Streams)
     }
 }
 
@@ -329,26 +350,34 @@ mod tests {
     #[test]
     fn it_gives_way_in_the_order_stated() {
         let budget = Arc::new(Budget::new(16 * STEP));
-        let mut logs = Charge::new(&budget, Spent::Logs);
-        logs.set(12 * STEP);
-        assert_eq!((budget.is_tight(), budget.excess(), budget.logs_within()), (false, 0, None));
-        logs.set(13 * STEP);
-        assert!(budget.is_tight());
+        let charge = |spent| Charge::new(&budget, spent);
+        let (mut logs, mut waiting) = (charge(Spent::Logs), charge(Spent::Waiting));
+        let (mut decisions, mut streams) = (charge(Spent::Decisions), charge(Spent::Streams));
         logs.set(18 * STEP);
         assert_eq!((budget.excess(), budget.logs_within()), (2 * STEP, Some(14 * STEP)));
-        let mut waiting = Charge::new(&budget, Spent::Waiting);
+        assert!(!budget.is_tight(), "logs make place for those that join");
+        logs.set(4 * STEP);
+        assert_eq!((budget.excess(), budget.logs_within()), (0, None));
         waiting.set(8 * STEP);
-        assert_eq!((budget.share(), budget.too_much_waits(), budget.logs_within()), (usize::MAX, 0, Some(7 * STEP)));
+        assert_eq!((budget.share(), budget.too_much_waits(), budget.logs_within()), (usize::MAX, 0, None));
         (0..4).for_each(|_| budget.enter());
         waiting.set(9 * STEP);
         assert_eq!((budget.share(), budget.too_much_waits()), (2 * STEP, 2 * STEP));
         (0..100).for_each(|_| budget.enter());
         assert_eq!(budget.share(), STEP, "what isn't counted is nobody's fault");
-        let mut decisions = Charge::new(&budget, Spent::Decisions);
         decisions.set(4 * STEP);
-        assert!(!budget.is_frugal());
+        assert!(!budget.is_frugal() && budget.is_tight() && !budget.is_full());
         decisions.set(5 * STEP);
         assert!(budget.is_frugal());
+        waiting.set(2 * STEP);
+        assert!(!budget.is_tight());
+        assert!(budget.admits().is_ok());
+        streams.set(6 * STEP);
+        assert!(budget.admits().is_err_and(|refusal| refusal.reason == Reason::ServerFull));
+        streams.set(8 * STEP);
+        assert!(budget.is_full());
+        waiting.set(4 * STEP);
+        assert_eq!(budget.share(), STEP, "others take what might wait");
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub struct Metrics {
     /// Events waiting in the fullest outbox.
     pub outbox_events_max: Gauge,
     /// Bytes spent on signals, in the order of [`Spent::ALL`].
-    pub memory: [Gauge; 3],
+    pub memory: [Gauge; 4],
     /// Bytes that may be spent on signals; 0 is no limit.
     pub memory_limit: Gauge,
     /// Who or what made place, in the order of [`Relief::ALL`].

@@ -82,9 +82,13 @@ async fn logs_make_place_and_those_that_come_back_are_told_of_the_gap() {
     assert!((limit / 2..=limit).contains(&kept), "{kept} of {limit}");
     assert!(budget.relieved(Relief::Events) > 500, "{}", budget.relieved(Relief::Events));
 
+    let members = Charge::of(&budget, Spent::Streams, limit / 4 * 3 + 1);
     let refusal = engine.join(id("t"), OutletId(2), join(2, None)).await.err().expect("a refusal");
     assert_eq!((refusal.reason, budget.relieved(Relief::Joins)), (Reason::ServerFull, 1));
-    assert!(refusal.message.contains(&limit.to_string()) && refusal.retry_after.is_some(), "{refusal:?}");
+    assert!(refusal.message.contains(&(limit / 4 * 3).to_string()) && refusal.retry_after.is_some(), "{refusal:?}");
+    engine.relieve();
+    assert!(budget.excess() == 0 && budget.spent(Spent::Logs) > 0, "{budget:?}");
+    drop(members);
 
     for (since, outcome) in [(1_000, Outcome::Resumed), (1, Outcome::ResumedWithGap)] {
         let again = engine.join(id("s"), OutletId(3), join(3, Some(resume(&joined, since)))).await.expect("a member");
