@@ -19,7 +19,7 @@ use signalbox::{
     clock::SystemClock,
     domain::Limits,
     engine::MemoryEngine,
-    grpc::{Control, ENCODING, Services, SignalingService, Transport, TransportSettings},
+    grpc::{Control, ENCODING, Rates, Services, SignalingService, Transport, TransportSettings},
     hub::{Capacity, Hub},
     proto::{JoinResponse, join_response::Event},
     random::{NoRandomness, Random},
@@ -138,7 +138,12 @@ impl World {
         let random = Arc::new(Counter::default());
         let services = Services { engine: Arc::new(engine), hub, gate: Gate::Open, limits, random };
         let routes = Routes::new(SignalingService::new(services.clone())).prepare();
-        let settings = Arc::new(TransportSettings { services: Arc::new(services), routes, max_streams: 0 });
+        let settings = Arc::new(TransportSettings {
+            services: Arc::new(services),
+            routes,
+            max_streams: 0,
+            rates: Rates::default(),
+        });
         Self { settings, control: Arc::default(), _entered: runtime.enter() }
     }
 

@@ -34,6 +34,11 @@ impl Started {
             "--max-connections",
             "--max-connections-per-session",
             "--max-connections-per-address",
+            "--max-transports",
+            "--max-transports-per-address",
+            "--transport-bytes-per-second",
+            "--transport-messages-per-second",
+            "--memory-for-signals",
         ]
         .map(|limit| format!("{limit}=0"));
         Self::with_limits(executable, &[&unlimited, flags].concat(), cpu)

@@ -34,7 +34,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     if let Err(wrong) = init_logging(format, &level) {
         return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
     }
-    raise_open_files();
+    config.open_files = raise_open_files();
     let (listen, has_tokens, has_tls) = (config.listen, config.tokens.is_some(), config.tls.is_some());
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -77,12 +77,14 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
 
 /// Raises the soft limit of open files to the hard one: each TCP connection is
 /// one, and soft limits are often 1,024.
-fn raise_open_files() {
+/// How many there may be now; none when they aren't limited.
+fn raise_open_files() -> Option<usize> {
     let hard = getrlimit(Resource::Nofile).maximum;
     match setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
         Ok(()) => tracing::debug!(limit = hard, "open files, and so TCP connections, are limited; none: they aren't"),
         Err(error) => tracing::warn!(%error, "can't raise the limit of open files"),
     }
+    getrlimit(Resource::Nofile).current.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {

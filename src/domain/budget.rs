@@ -135,6 +135,29 @@ impl Budget {
         self.fixed() > self.limit / 8 * 7
     }
 
+    /// Why a stream that isn't a member's is refused when it is full.
+    #[must_use]
+    pub fn refuses_stream(&self) -> Refusal {
+        self.relieve(Relief::Joins, 1);
+        let (spent, limit) = (self.fixed(), self.limit / 8 * 7);
+        let message = format!(
+            "the server's memory for signals is used up: {spent} bytes, without the logs; the limit for streams is \
+             {limit}"
+        );
+        Refusal::new(Reason::ServerFull, message).retry_after(COME_BACK)
+    }
+
+    /// Why the rest of a message of which so many bytes came isn't waited for.
+    #[must_use]
+    pub fn refuses_bytes(&self, bytes: usize, share: usize) -> Refusal {
+        self.relieve(Relief::Readers, 1);
+        let message = format!(
+            "the server's memory for signals is used up: {bytes} bytes of a message are here without its end; the \
+             limit is {share}"
+        );
+        Refusal::new(Reason::ServerFull, message).retry_after(COME_BACK)
+    }
+
     /// Whether decisions take all that they may.
     #[must_use]
     pub fn is_frugal(&self) -> bool {

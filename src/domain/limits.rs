@@ -50,6 +50,8 @@ pub struct Limits {
     pub max_resume_window: Duration,
     /// The silence after which a heartbeat is sent.
     pub heartbeat_interval: Duration,
+    /// How long a client may take nothing of what waits for it.
+    pub reader_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -70,6 +72,7 @@ impl Default for Limits {
             memory_for_signals: 1_073_741_824,
             max_resume_window: Duration::from_secs(120),
             heartbeat_interval: Duration::from_secs(25),
+            reader_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -74,6 +74,11 @@ impl Cutter {
         }
     }
 
+    /// How many bytes it keeps until more comes.
+    pub(super) fn held(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The requests ended: not inside a frame?
     pub(super) fn end(&self) -> Result<(), Refusal> {
         match self.partial.len() {

@@ -24,13 +24,13 @@ use crate::{
     proto,
     random::NoRandomness,
     session::{Command, Join, Outcome},
-    telemetry::audit,
+    telemetry::{Cap, audit},
 };
 
 use super::{
     Services,
     frames::{Ended, Frames, Request},
-    parse, wire,
+    overload, parse, wire,
 };
 
 /// How long a stream may stay without a `join`. Source: the contract.
@@ -180,7 +180,14 @@ impl Reader {
             fresh_id: ConnectionId::from_random(self.random()?),
             fresh_token: ResumeToken::from_random(self.random::<RESUME_TOKEN_BYTES>()?),
         };
-        let joined = self.services.engine.join(session.clone(), self.outlet, join).await?;
+        let joined = match join.resume {
+            Some(_) => Ok(()),
+            None => overload::admits(Instant::now(), u16::from_le_bytes(self.random()?))
+                .inspect_err(|refusal| self.services.hub.metrics().caps.hit(Cap::Workers, &refusal.message)),
+        };
+        joined?;
+        let joined = self.services.engine.join(session.clone(), self.outlet, join).await;
+        let joined = joined.inspect_err(|refusal| self.services.capped(refusal))?;
         linked(&joined.link);
 
         let admission = joined.admission;

@@ -5,6 +5,7 @@ mod body;
 mod frames;
 mod join;
 mod outgoing;
+mod overload;
 mod parse;
 mod sessions;
 mod signaling;
@@ -18,16 +19,18 @@ use http::HeaderMap;
 
 use crate::{
     auth::{Gate, Grant},
-    domain::{Limits, Refusal},
+    domain::{Limits, Reason, Refusal},
     engine::Engine,
     hub::Hub,
     random::Random,
-    telemetry::audit,
+    telemetry::{Cap, audit},
 };
 
+pub use crate::http2::turned_away;
+pub use overload::keep_time;
 pub use sessions::session_service;
 pub use signaling::SignalingService;
-pub use transport::{Control, Transport, TransportSettings, after_park, before_park};
+pub use transport::{Control, Rates, Transport, TransportSettings, after_park, before_park};
 pub use wire::ENCODING;
 
 /// What the services work with. Cheap to clone.
@@ -53,6 +56,18 @@ impl Services {
             audit::refused(who, what, &denied.refusal);
             denied.refusal
         })
+    }
+}
+
+impl Services {
+    /// Counts a refusal by an engine that is for a cap's sake.
+    fn capped(&self, refusal: &Refusal) {
+        let cap = match refusal.reason {
+            Reason::SessionFull => Cap::Session,
+            Reason::ServerFull => Cap::Memory,
+            _ => return,
+        };
+        self.hub.metrics().caps.hit(cap, &refusal.message);
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    domain::Ending,
+    domain::{Ending, Limits},
     hub::{Goodbye, Next, Outbox, Outlet, Reading},
 };
 
@@ -36,12 +36,14 @@ pub(super) struct Outgoing {
     closing: Option<Box<Goodbye>>,
     ended: Option<Ending>,
     interval: Duration,
+    patience: Duration,
     sent_at: Instant,
 }
 
 impl Outgoing {
-    pub(super) fn new(outbox: Arc<Outbox>, outlet: Option<Outlet>, interval: Duration, now: Instant) -> Self {
-        Self { reading: Reading::new(outbox), outlet, closing: None, ended: None, interval, sent_at: now }
+    pub(super) fn new(outbox: Arc<Outbox>, outlet: Option<Outlet>, limits: &Limits, now: Instant) -> Self {
+        let (interval, patience) = (limits.heartbeat_interval, limits.reader_timeout);
+        Self { reading: Reading::new(outbox), outlet, closing: None, ended: None, interval, patience, sent_at: now }
     }
 
     pub(super) fn outbox(&self) -> &Arc<Outbox> {
@@ -107,7 +109,18 @@ impl Outgoing {
         self.ended.unwrap_or(Ending::Broken)
     }
 
-    fn close(&mut self, ending: Ending) {
+    /// How long its client may take nothing of what waits.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reading.is_idle()
+    }
+
+    /// It ends in this way, whatever waits.
+    pub(super) fn close(&mut self, ending: Ending) {
         self.ended = Some(ending);
         if let Some(outlet) = self.outlet.take() {
             outlet.closed(ending);

@@ -77,20 +77,19 @@ pub(super) fn open(
     bell: Arc<Bell>,
     bit: Bits,
 ) -> (Outgoing, Option<Reader>) {
-    let interval = services.limits.heartbeat_interval;
     let now = tokio::time::Instant::now();
     match services.hub.admit(address, Arc::clone(&bell), bit) {
         Ok(outlet) => {
             let outbox = Arc::clone(outlet.outbox());
             let reader =
                 Reader { services: Arc::clone(services), outlet: outlet.id(), outbox: Arc::clone(&outbox), address };
-            (Outgoing::new(outbox, Some(outlet), interval, now), Some(reader))
+            (Outgoing::new(outbox, Some(outlet), &services.limits, now), Some(reader))
         }
         Err(refusal) => {
             services.hub.metrics().refused(refusal.reason);
             let outbox = Arc::new(Outbox::new(Bounds::from(&*services.limits), services.hub.memory(), bell, bit));
             outbox.end(Ending::Refused(refusal.reason), refusal.retry_after, Some(refusal));
-            (Outgoing::new(outbox, None, interval, now), None)
+            (Outgoing::new(outbox, None, &services.limits, now), None)
         }
     }
 }
@@ -180,7 +179,8 @@ async fn send_from_server(
     services.hub.takes_signals()?;
     let session = SessionId::parse(&request.session_id, &services.limits, "session_id")?;
     let send = parse::server_send(request, &services.limits)?;
-    let accepted = services.engine.send_from_server(session, send).await?;
+    let accepted = services.engine.send_from_server(session, send).await;
+    let accepted = accepted.inspect_err(|refusal| services.capped(refusal))?;
     Ok(SendFromServerResponse {
         sequence: accepted.sequence,
         not_connected_ids: wire::to_names(&accepted.not_connected),

@@ -72,6 +72,8 @@ pub(super) struct Peer {
 pub struct Connection<S> {
     pub(super) output: Output,
     pub(super) reading: Reading,
+    /// How many frames may still be begun.
+    pub(super) frames_left: u32,
     pub(super) inbound: Inbound,
     pub(super) guard: Guard,
     /// A field block of which not all has come.
@@ -115,6 +117,7 @@ impl<S> Connection<S> {
             settings,
             output,
             reading: Reading::Preface(0),
+            frames_left: u32::MAX,
             partial: Vec::new(),
             block: None,
             decoder: Decoder::default(),
@@ -137,9 +140,18 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The next thing in `input`, which moves on. None: all of it is consumed;
-    /// a frame that is there in part is kept, but of DATA what is there is
-    /// handed out at once.
+    /// Lets so many frames be begun until it is called again: peers may send any
+    /// number that cost time and make no event. How many were begun of those let
+    /// before.
+    pub fn allow(&mut self, frames: u32, before: u32) -> u32 {
+        let begun = before.saturating_sub(self.frames_left);
+        self.frames_left = frames;
+        begun
+    }
+
+    /// The next thing in `input`, which moves on. None: all of it is consumed, or no
+    /// more frames may be begun; a frame that is there in part is kept, but of DATA
+    /// what is there is handed out at once.
     ///
     /// # Errors
     /// What ends the connection: the caller says so by [`go_away`](Self::go_away),
@@ -160,6 +172,7 @@ impl<S> Connection<S> {
                 return Ok(None);
             }
             let event = match self.reading {
+                Reading::Head(_, 0) if self.frames_left == 0 => return Ok(None),
                 Reading::Head(bytes, have) => match self.read_whole_data(have, input) {
                     None => self.read_head(bytes, have, input)?,
                     event => event,
@@ -225,6 +238,7 @@ impl<S> Connection<S> {
         let end = head.has(flag::END_STREAM);
         stream.request_ended = end;
         self.guard.useful();
+        self.frames_left -= 1;
         *input = rest;
         Some(Event::Data { stream: head.stream, data, end })
     }
@@ -244,6 +258,7 @@ impl<S> Connection<S> {
             return Ok(None);
         }
         let head = FrameHead::parse(&bytes);
+        self.frames_left = self.frames_left.saturating_sub(1);
         self.check(head)?;
         match head.kind {
             kind::DATA => self.on_data(head),

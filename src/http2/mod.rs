@@ -32,6 +32,18 @@ pub use error::{Error, ErrorCode};
 pub use head::Head;
 pub use output::{Output, Spare};
 
+/// What a server says to a peer that it has no place for, before it closes: its
+/// settings, which come first, and why.
+#[must_use]
+pub fn turned_away(why: &str) -> Vec<u8> {
+    let mut output = Output::default();
+    frame::write_settings(&[], &mut output);
+    frame::write_go_away(0, ErrorCode::ENHANCE_YOUR_CALM, why, &mut output);
+    let mut slices = [std::io::IoSlice::new(&[]); 2];
+    let count = output.slices(&mut slices);
+    slices[..count].iter().flat_map(|slice| slice.iter()).copied().collect()
+}
+
 /// A stream's number on its connection.
 pub type StreamId = u32;
 

@@ -24,7 +24,7 @@ use crate::{
     domain::{Budget, Ending, Entry, Limits, MEMORY_STEP, Reason, Refusal, Relief, SessionId},
     engine::{Node, OutletId, Room, lock},
     session::SendResult,
-    telemetry::Metrics,
+    telemetry::{Cap, Metrics},
 };
 
 pub use bell::{Bell, Bits};
@@ -119,18 +119,19 @@ impl Hub {
         let capacity = self.0.capacity;
         let mut registry = lock(&self.0.registry);
         self.takes(registry.next, registry.outlets.len())?;
-        let full = |count: usize, most: usize, whose: &str| {
+        let full = |cap: Cap, count: usize, most: usize, whose: &str| {
             let message = format!("{whose} has {count} streams; the limit is {most}, given one more");
+            self.0.metrics.caps.hit(cap, &message);
             Err(Refusal::new(Reason::ServerFull, message).retry_after(Duration::from_secs(1)))
         };
         let count = registry.outlets.len();
         if capacity.streams != 0 && count >= capacity.streams {
-            return full(count, capacity.streams, "the server");
+            return full(Cap::Streams, count, capacity.streams, "the server");
         }
         if let Some(address) = address {
             let count = registry.by_address.entry(address).or_default();
             if capacity.streams_per_address != 0 && *count >= capacity.streams_per_address {
-                return full(*count, capacity.streams_per_address, "your address");
+                return full(Cap::StreamsPerAddress, *count, capacity.streams_per_address, "your address");
             }
             *count += 1;
         }
@@ -232,6 +233,14 @@ impl Outlet {
     /// Counts how the stream ended.
     pub fn closed(&self, ending: Ending) {
         self.hub.metrics.closed(ending);
+        if ending == Ending::SlowConsumer {
+            let Bounds { events, bytes, .. } = self.hub.bounds;
+            let what = format_args!(
+                "a reader is closed: more than {events} events or {bytes} bytes waited for it, or more than its share \
+                 of the memory for signals, or it took nothing for too long"
+            );
+            self.hub.metrics.caps.hit(Cap::Reader, what);
+        }
     }
 }
 

@@ -232,8 +232,14 @@ impl Outbox {
 
     /// How the stream ends, if it is about to and not at its client's wish.
     #[must_use]
+    pub fn goodbye(&self) -> Option<Goodbye> {
+        self.is_ending().then(|| lock(&self.state).goodbye.as_ref().map(|goodbye| goodbye.0.clone())).flatten()
+    }
+
+    /// The same, in short.
+    #[must_use]
     pub fn ending(&self) -> Option<Ending> {
-        self.is_ending().then(|| lock(&self.state).goodbye.as_ref().map(|goodbye| goodbye.0.farewell.ending)).flatten()
+        self.goodbye().map(|goodbye| goodbye.farewell.ending)
     }
 
     /// Whether the client takes all there is, or leaves things behind: the

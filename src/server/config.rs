@@ -5,9 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
-use crate::{auth::Expected, domain::Limits, hub::Capacity, telemetry::LogFormat};
+use crate::{auth::Expected, domain::Limits, grpc::Rates, hub::Capacity, telemetry::LogFormat};
 
-use super::{tls::TlsSettings, tokens::TokenSettings};
+use super::{places::TransportCaps, tls::TlsSettings, tokens::TokenSettings};
 
 /// Where sessions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,6 +94,22 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_SIGNAL_BURST", value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = LIMITS)]
     pub signal_burst: u32,
 
+    /// TCP connections on this node; 0: no limit [default: as many as the system lets it have files open, but for 64]
+    #[arg(long, env = "SIGNALBOX_MAX_TRANSPORTS", value_name = "COUNT", help_heading = LIMITS)]
+    pub max_transports: Option<usize>,
+
+    /// TCP connections from one IP address, or from one /64 of IPv6; 0: no limit [default: three quarters of those on this node]
+    #[arg(long, env = "SIGNALBOX_MAX_TRANSPORTS_PER_ADDRESS", value_name = "COUNT", help_heading = LIMITS)]
+    pub max_transports_per_address: Option<usize>,
+
+    /// Bytes per second read from one TCP connection, sustained, and at once after a pause; 0: no limit
+    #[arg(long, env = "SIGNALBOX_TRANSPORT_BYTES_PER_SECOND", value_name = "BYTES", default_value_t = 33_554_432, help_heading = LIMITS)]
+    pub transport_bytes_per_second: u64,
+
+    /// Messages per second read from one TCP connection, as bytes: each HTTP/2 frame counts, each gRPC message in it, and a Join a hundred times; 0: no limit
+    #[arg(long, env = "SIGNALBOX_TRANSPORT_MESSAGES_PER_SECOND", value_name = "COUNT", default_value_t = 200_000, help_heading = LIMITS)]
+    pub transport_messages_per_second: u64,
+
     /// Join streams on this node; 0: no limit
     #[arg(long, env = "SIGNALBOX_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 0, help_heading = LIMITS)]
     pub max_connections: usize,
@@ -125,6 +141,10 @@ pub struct ServeArgs {
     /// Bytes of one session kept for those that resume; 0: no limit
     #[arg(long, env = "SIGNALBOX_LOG_BYTES", value_name = "BYTES", default_value_t = 1_048_576, help_heading = LIMITS)]
     pub log_bytes: usize,
+
+    /// The time that a client may take nothing of what waits for it, before it is closed as a slow reader, from 1s to 1h
+    #[arg(long, env = "SIGNALBOX_READER_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = between(Duration::from_secs(1), HOUR), help_heading = LIMITS)]
+    pub reader_timeout: Duration,
 
     /// Bytes that all sessions together spend on signals: logs, outboxes, and what was decided, for those that ask again; 0: no limit
     #[arg(long, env = "SIGNALBOX_MEMORY_FOR_SIGNALS", value_name = "BYTES", default_value_t = 1_073_741_824, help_heading = LIMITS)]
@@ -225,6 +245,9 @@ impl ServeArgs {
             reflection: !self.no_reflection,
             capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
             max_streams_per_transport: self.max_streams_per_transport,
+            transports: TransportCaps { all: self.max_transports, per_address: self.max_transports_per_address },
+            open_files: None,
+            rates: Rates { bytes: self.transport_bytes_per_second, messages: self.transport_messages_per_second },
             workers: usize::from(self.workers),
             drain_timeout: self.drain_timeout,
             limits: Limits {
@@ -243,6 +266,7 @@ impl ServeArgs {
                 memory_for_signals: self.memory_for_signals,
                 max_resume_window: self.max_resume_window,
                 heartbeat_interval: self.heartbeat_interval,
+                reader_timeout: self.reader_timeout,
             },
         })
     }
@@ -265,6 +289,12 @@ pub struct Config {
     pub capacity: Capacity,
     /// HTTP/2 streams at once on one TCP connection; 0 is no limit.
     pub max_streams_per_transport: u32,
+    /// How many TCP connections to take.
+    pub transports: TransportCaps,
+    /// How many files the process may have open, if that is known.
+    pub open_files: Option<usize>,
+    /// What one TCP connection may send in a second.
+    pub rates: Rates,
     /// Threads that serve connections, the one that runs the server included:
     /// 0 and 1 add none to it. (`signalbox serve` makes 0 one for each CPU.)
     pub workers: usize,

@@ -19,18 +19,22 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    grpc::{Control, Transport, TransportSettings},
-    telemetry::Metrics,
+    grpc::{Control, Transport, TransportSettings, turned_away},
+    telemetry::{Cap, Metrics},
 };
 
-use super::{tls::Tls, workers::Workers};
+use super::{
+    places::{Full, Place, Places},
+    tls::Tls,
+    workers::Workers,
+};
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 1_024;
 /// The kernel's own signs of life. Source: the contract, the life of a stream, 7.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// The pauses after failures to accept.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// Binds an address.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -54,11 +58,18 @@ pub(super) struct Transports {
     tasks: TaskTracker,
     control: Arc<Control>,
     tls: Option<Arc<Tls>>,
+    places: Arc<Places>,
 }
 
 impl Transports {
-    pub(super) fn new(settings: TransportSettings, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> Self {
-        Self { settings: Arc::new(settings), metrics, tasks: TaskTracker::new(), control: Arc::default(), tls }
+    pub(super) fn new(
+        settings: TransportSettings,
+        tls: Option<Arc<Tls>>,
+        places: Arc<Places>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (tasks, control) = (TaskTracker::new(), Arc::default());
+        Self { settings: Arc::new(settings), metrics, tasks, control, tls, places }
     }
 
     /// Accepts connections, for ever.
@@ -69,14 +80,22 @@ impl Transports {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     self.metrics.accepts.increment(1);
-                    if let Err(error) = self.serve(stream, peer, workers.next()) {
-                        tracing::warn!(%peer, %error, "can't serve a connection");
+                    match self.places.take(peer.ip()) {
+                        Err(full) => self.turn_away(&stream, peer, full),
+                        Ok(place) => {
+                            if let Err(error) = self.serve(stream, peer, place, workers.next()) {
+                                tracing::warn!(%peer, %error, "can't serve a connection");
+                            }
+                        }
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.metrics.accept_failures.increment(1);
-                    tracing::warn!(%error, ?pause, "can't accept connections; trying again after a pause");
+                    self.metrics.caps.hit(
+                        Cap::OpenFiles,
+                        format_args!("can't accept connections ({error}); trying again after a pause of {pause:?}"),
+                    );
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(BACK_OFF.1);
                 }
@@ -84,7 +103,17 @@ impl Transports {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, worker: Option<&Handle>) -> io::Result<()> {
+    /// Says why, if that can be said at once, and closes.
+    fn turn_away(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
+        let message = full.message();
+        self.metrics.caps.hit(full.cap, format_args!("a TCP connection from {} is closed: {message}", peer.ip()));
+        if self.tls.is_none() {
+            // What doesn't fit an empty socket is not worth waiting for.
+            let _ = stream.try_write(&turned_away(&message));
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place, worker: Option<&Handle>) -> io::Result<()> {
         if let Err(error) = tune(&stream) {
             tracing::debug!(%peer, %error, "can't set socket options");
         }
@@ -92,6 +121,7 @@ impl Transports {
         let (settings, control) = (Arc::clone(&self.settings), Arc::clone(&self.control));
         let tls = self.tls.clone();
         let serve = move |stream: TcpStream| async move {
+            let _place = place;
             match tls {
                 None => Transport::new(stream, Some(address), settings, &control).await,
                 // In a box: those without it would have to be as large.

@@ -4,6 +4,7 @@ mod admin;
 mod config;
 mod follow;
 mod listen;
+mod places;
 mod tls;
 mod tokens;
 mod workers;
@@ -27,11 +28,13 @@ use crate::{
 };
 
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
+pub use places::TransportCaps;
 pub use tls::TlsSettings;
 pub use tokens::TokenSettings;
 pub use workers::worker_runtime;
 
 use admin::Admin;
+use places::Places;
 use tls::Tls;
 use workers::Workers;
 
@@ -149,10 +152,16 @@ impl Server {
             background.spawn(stop.clone().run_until_cancelled_owned(admin.serve(listener)));
         }
         let max_streams = config.max_streams_per_transport;
-        let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams };
-        let transports = listen::Transports::new(settings, tls, metrics);
+        let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams, rates: config.rates };
+        let (all, per_address) = config.transports.within(config.open_files);
+        tracing::info!(all, per_address, "TCP connections are limited; 0: they aren't");
+        let transports = listen::Transports::new(settings, tls, Places::new((all, per_address)), metrics);
         // They outlive the accepting: what is said last is said by them.
         let workers = Arc::new(workers);
+        background.spawn(stop.clone().run_until_cancelled_owned(grpc::keep_time()));
+        workers.others().for_each(|worker| {
+            worker.spawn(stop.clone().run_until_cancelled_owned(grpc::keep_time()));
+        });
         let accepting = background.spawn(transports.clone().accept(grpc, Arc::clone(&workers)));
 
         shutdown.await;

@@ -35,6 +35,11 @@ impl Workers {
         Ok(Self { others, turns: AtomicUsize::new(0), _stop: stop.drop_guard() })
     }
 
+    /// The threads beside the calling one.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Handle> {
+        self.others.iter()
+    }
+
     /// Who takes the next connection, in turn: nobody else means the calling
     /// runtime.
     pub(super) fn next(&self) -> Option<&Handle> {

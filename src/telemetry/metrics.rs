@@ -10,6 +10,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use crate::domain::{Ending, Reason, Relief, Spent};
 
+use super::Caps;
+
 /// Upper bounds of the latency histograms' buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 12] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
@@ -106,6 +108,8 @@ pub struct Metrics {
     refusals: BTreeMap<Reason, Counter>,
     closes: BTreeMap<&'static str, Counter>,
     unary: BTreeMap<UnaryMethod, Histogram>,
+    /// Caps that are hit.
+    pub caps: Caps,
     /// Signals and connection events handed to outboxes.
     pub deliveries: Counter,
     /// Streams that joined.
@@ -175,6 +179,7 @@ impl Metrics {
             unary: UnaryMethod::ALL
                 .map(|method| (method, histogram!("signalbox_unary_seconds", "method" => method.name())))
                 .into(),
+            caps: Caps::register(),
             deliveries: counter!("signalbox_deliveries_total"),
             joins: counter!("signalbox_joins_total", "outcome" => "new"),
             resumes: counter!("signalbox_joins_total", "outcome" => "resumed"),

@@ -1,8 +1,10 @@
 //! What the service tells its operator. Layer 2: imports the domain only.
 
 pub mod audit;
+mod caps;
 mod logging;
 mod metrics;
 
+pub use caps::{Cap, Caps};
 pub use logging::{LogFormat, init_logging};
 pub use metrics::{Metrics, Registry, SignalSource, UnaryMethod};

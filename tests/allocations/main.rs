@@ -12,8 +12,9 @@ use std::{net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use signalbox::{
     domain::Limits,
+    grpc::Rates,
     hub::Capacity,
-    server::{Config, Server},
+    server::{Config, Server, TransportCaps},
 };
 use tokio::{runtime, sync::oneshot};
 
@@ -37,6 +38,9 @@ fn config() -> Config {
         reflection: true,
         capacity: Capacity::default(),
         max_streams_per_transport: 0,
+        transports: TransportCaps::default(),
+        open_files: None,
+        rates: Rates::default(),
         workers: 1,
         drain_timeout: Duration::ZERO,
         limits: Limits { signals_per_second: 0, ..Limits::default() },

@@ -5,6 +5,7 @@ mod alive;
 mod auth;
 mod backend;
 mod bad_input;
+mod caps;
 mod client;
 mod command;
 mod discovery;

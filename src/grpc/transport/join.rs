@@ -26,6 +26,7 @@ use crate::{
 use super::{
     Credentials, WORK_PER_TURN,
     load::{self, Wait},
+    unfinished::Unfinished,
 };
 
 type Joining = BoxFuture<'static, Result<Joined, Refusal>>;
@@ -47,6 +48,7 @@ pub(super) struct JoinStream {
     /// None when the hub had no place.
     reader: Option<Reader>,
     cutter: Cutter,
+    unfinished: Unfinished,
     phase: Phase,
     /// What came and isn't dealt with yet: bounded by the window.
     backlog: Vec<u8>,
@@ -59,6 +61,8 @@ pub(super) struct JoinStream {
     ahead: Option<Step>,
     /// Outcomes wait for something to go with.
     wait: Option<Wait>,
+    /// Since when its client takes nothing, though there is something.
+    stalled_at: Option<Instant>,
     /// When the stream has something to do without being rung.
     due: Option<Instant>,
 }
@@ -81,12 +85,14 @@ impl JoinStream {
             outgoing,
             reader,
             cutter: Cutter::default(),
+            unfinished: Unfinished::default(),
             phase,
             backlog: Vec::new(),
             ended: false,
             held: None,
             ahead: None,
             wait: None,
+            stalled_at: None,
             due: Some(until),
         }
     }
@@ -119,6 +125,22 @@ impl JoinStream {
         commands: &mut Vec<Command>,
     ) -> usize {
         self.ended |= end;
+        let mut taken = self.receive_on(context, data, commands);
+        let held = self.backlog.len() + self.cutter.held();
+        if (held > 0 || self.unfinished.is_counted())
+            && let Some(reader) = &self.reader
+            && let Err(refusal) = self.unfinished.keep(held, reader.services.hub.memory())
+        {
+            reader.services.capped(&refusal);
+            self.refuse(refusal, commands);
+            taken += mem::take(&mut self.backlog).len();
+            self.cutter = Cutter::default();
+            self.unfinished = Unfinished::default();
+        }
+        taken
+    }
+
+    fn receive_on(&mut self, context: &mut Context<'_>, data: &[u8], commands: &mut Vec<Command>) -> usize {
         if self.is_joining() {
             self.backlog.extend_from_slice(data);
             return 0;
@@ -242,7 +264,8 @@ impl JoinStream {
             Phase::Serving(joined) if joined.until.is_some_and(|until| now >= until) => self.expire(),
             _ => {}
         }
-        self.due = self.expires();
+        self.due =
+            [self.expires(), self.stalled_at.map(|since| since + self.outgoing.patience())].into_iter().flatten().min();
     }
 
     fn expire(&mut self) {
@@ -303,7 +326,11 @@ impl JoinStream {
     }
 
     /// The client takes nothing now, though there is something.
-    pub(super) fn stall(&mut self) {
+    pub(super) fn stall(&mut self, now: Instant) {
+        if self.held.is_some() || !self.outgoing.is_idle() {
+            let since = *self.stalled_at.get_or_insert(now);
+            self.due = [self.due, Some(since + self.outgoing.patience())].into_iter().flatten().min();
+        }
         self.outgoing.set_behind(true);
         self.outgoing.settle();
         // It was closed for being slow, and may never take that either: its
@@ -313,6 +340,22 @@ impl JoinStream {
         {
             joined.link.detach(Ending::SlowConsumer);
         }
+    }
+
+    /// Ends a stream whose client takes nothing of what waits, for too long.
+    pub(super) fn give_up(&mut self, now: Instant) -> Option<Goodbye> {
+        let since = self.stalled_at?;
+        if now < since + self.outgoing.patience() {
+            return None;
+        }
+        let ending = Ending::SlowConsumer;
+        self.outgoing.outbox().end(ending, None, None);
+        let goodbye = self.outgoing.outbox().goodbye()?;
+        self.outgoing.close(goodbye.farewell.ending);
+        if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
+            joined.link.detach(ending);
+        }
+        Some(goodbye)
     }
 
     /// Gathers what may be sent, at most `limit` bytes of it.
@@ -341,6 +384,7 @@ impl JoinStream {
             }
             left -= data.len();
             if !data.is_empty() {
+                self.stalled_at = None;
                 parts.push(data);
             }
             if self.held.is_some() {
@@ -348,7 +392,7 @@ impl JoinStream {
                     if self.ahead.is_none() {
                         self.ahead = Some(self.outgoing.step(now)).filter(|step| !matches!(step, Step::Wait(_)));
                     }
-                    self.stall();
+                    self.stall(now);
                 }
                 return Fill::More;
             }

@@ -11,10 +11,12 @@ mod block;
 mod control;
 mod join;
 mod load;
+mod pace;
 mod routed;
 mod send;
 mod stream;
 mod timing;
+mod unfinished;
 mod writing;
 
 use std::{
@@ -35,10 +37,11 @@ use tokio::{
 use tonic::service::Routes;
 
 use crate::{
+    domain::{Charge, Spent},
     http2::{Connection, Event, Head, Settings, Spare, StreamId},
     hub::{Bell, Bits},
     session::Command,
-    telemetry::audit,
+    telemetry::{Cap, audit},
 };
 
 use super::{
@@ -48,10 +51,12 @@ use super::{
 
 pub use control::Control;
 pub use load::{after_park, before_park};
+pub use pace::Rates;
 
 use join::JoinStream;
+use pace::{JOIN_MESSAGES, Pace};
 use routed::Routed;
-use send::SendCall;
+use send::{Answer, SendCall};
 use stream::{Kind, Queue, Stream};
 
 /// What is read at once.
@@ -62,6 +67,14 @@ const READS_PER_TURN: usize = 4;
 /// that receive what they bring about must get theirs before their outboxes are
 /// full. A quarter of what one holds by default.
 const WORK_PER_TURN: usize = 256;
+/// How many HTTP/2 frames a turn reads, whatever they are for.
+const FRAMES_PER_TURN: u32 = 512;
+/// How many streams a connection may have whatever the memory for signals.
+const FEW_STREAMS: usize = 16;
+/// What a stream takes of that memory, at rest.
+const STREAM_BYTES: usize = 4 * 1_024;
+/// In which steps what a connection holds for its peer is counted.
+const HELD_STEP: usize = 32 * 1_024;
 /// How much a peer may leave unread before its requests are left unread, too.
 const UNREAD_BYTES: usize = 1_048_576;
 /// HTTP/2 windows: 64 KiB breaks fast senders of small frames, more than 1 MiB
@@ -88,6 +101,8 @@ pub struct TransportSettings {
     pub routes: Routes,
     /// HTTP/2 streams at once; 0 is no limit.
     pub max_streams: u32,
+    /// What one connection may send in a second.
+    pub rates: Rates,
 }
 
 /// What a turn works with and no transport keeps: a worker's transports share
@@ -141,6 +156,14 @@ pub struct Transport<I> {
     backlogged: Option<StreamId>,
     /// What is done in this turn.
     work: usize,
+    /// What was read in this turn that counts for its pace beside frames.
+    messages: usize,
+    pace: Pace,
+    /// It sent too much: nothing is read until then.
+    paced: Option<Instant>,
+    /// What it takes of the memory for signals: streams, and what waits for the
+    /// socket.
+    charges: (Charge, Charge),
     /// Streams that wait for the engine.
     waiting: Vec<StreamId>,
     /// What was read and didn't fit a turn.
@@ -174,8 +197,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             max_header_list: MAX_HEADER_LIST_BYTES,
         });
         let bell = Arc::<Bell>::default();
+        let budget = settings.services.hub.memory();
+        let charges = (Charge::new(budget, Spent::Streams), Charge::new(budget, Spent::Waiting));
         Self {
             io,
+            charges,
+            messages: 0,
+            pace: Pace::new(now),
+            paced: None,
             settings,
             control: Control::enter(control, Arc::clone(&bell)),
             peer: peer.map(PeerAddress),
@@ -221,6 +250,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             rung |= self.bell.take_more();
             self.mark_rung(rung);
             let written = self.write(context, scratch, now)?;
+            self.account();
             if written.is_ready() {
                 self.go_on(context, now)?;
             }
@@ -239,6 +269,32 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             if self.bell.rest(context) {
                 return Ok(Poll::Pending);
             }
+        }
+    }
+
+    /// Counts what it holds.
+    fn account(&mut self) {
+        let streams = self.http.streams();
+        self.charges.0.set((streams - streams % FEW_STREAMS) * STREAM_BYTES);
+        let held = self.http.output().len() + self.leftover.len();
+        self.charges.1.set(held - held % HELD_STEP);
+    }
+
+    /// Counts for its pace what was read.
+    fn spend(&mut self, now: Instant, bytes: usize, frames: u32) {
+        let messages = std::mem::take(&mut self.messages) + frames as usize;
+        let rates = self.settings.rates;
+        if let Some(until) = self.pace.spend(now, bytes, messages, rates) {
+            if self.paced.is_none() {
+                let who = self.peer.map_or_else(String::new, |peer| format!(" from {}", peer.0));
+                let Rates { bytes, messages } = rates;
+                let what = format_args!(
+                    "a TCP connection{who} sends more than {bytes} bytes or {messages} messages a second; it is read later"
+                );
+                self.settings.services.hub.metrics().caps.hit(Cap::Pace, what);
+            }
+            self.paced = Some(until);
+            self.is_set &= self.timer_at <= until;
         }
     }
 
@@ -276,6 +332,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
 
     /// Reads what is there. Whether there is more to deal with in a next turn.
     fn read(&mut self, context: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> Result<bool, Over> {
+        if let Some(until) = self.paced {
+            if now < until {
+                return Ok(false);
+            }
+            self.paced = None;
+        }
+        self.http.allow(FRAMES_PER_TURN, FRAMES_PER_TURN);
+        let heard = self.heard_bytes;
+        let more = self.read_on(context, scratch, now);
+        let frames = self.http.allow(FRAMES_PER_TURN, FRAMES_PER_TURN);
+        self.spend(now, self.heard_bytes.wrapping_sub(heard), frames);
+        more
+    }
+
+    fn read_on(&mut self, context: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> Result<bool, Over> {
         if let Some(stream) = self.backlogged.take() {
             self.on_data(context, stream, &[], false, &mut scratch.commands);
             self.submit(&mut scratch.commands);
@@ -384,6 +455,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     fn begin(&mut self, id: StreamId, head: &Head, end: bool) {
         let bit = Bell::bit(self.count);
         self.count = self.count.wrapping_add(1);
+        let budget = self.settings.services.hub.memory();
+        if self.http.streams() > FEW_STREAMS && budget.is_full() {
+            let refusal = budget.refuses_stream();
+            self.settings.services.capped(&refusal);
+            return self.answer(id, Answer::Refused(refusal));
+        }
         let is_ours = head.method() == b"POST" && head.get("content-type").is_some_and(is_grpc);
         let kind = match head.path() {
             JOIN if is_ours => {
@@ -392,6 +469,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 let (outgoing, reader) = open(services, peer, Arc::clone(&self.bell), bit);
                 let stream = JoinStream::new(outgoing, reader, Credentials::of(head), Instant::now());
                 self.is_due(stream.due());
+                self.messages += JOIN_MESSAGES;
                 // At once, before a frame is read: a client that waits for
                 // headers before it sends must not deadlock.
                 self.http.send_headers(id, block::response(), false);
@@ -434,7 +512,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             Kind::Join(join) => {
                 let before = commands.len();
                 let taken = join.receive(context, data, end, commands);
-                self.work += commands.len().saturating_sub(before);
+                let came = commands.len().saturating_sub(before);
+                self.work += came;
+                self.messages += came;
                 self.gathering = Some(id);
                 if join.is_joining() && !self.waiting.contains(&id) {
                     self.waiting.push(id);

@@ -17,7 +17,7 @@ use crate::{
     proto::{SendFromServerRequest, SendFromServerResponse},
 };
 
-use super::Credentials;
+use super::{Credentials, unfinished::Unfinished};
 
 type Calling = BoxFuture<'static, Result<SendFromServerResponse, Refusal>>;
 
@@ -33,6 +33,7 @@ pub(super) struct SendCall {
     services: Arc<Services>,
     peer: Option<PeerAddress>,
     phase: Phase,
+    unfinished: Unfinished,
 }
 
 /// What there is to tell the client.
@@ -43,7 +44,7 @@ pub(super) enum Answer {
 
 impl SendCall {
     pub(super) fn new(services: Arc<Services>, credentials: Credentials, peer: Option<PeerAddress>) -> Self {
-        Self { services, peer, phase: Phase::Receiving(credentials, Vec::new()) }
+        Self { services, peer, phase: Phase::Receiving(credentials, Vec::new()), unfinished: Unfinished::default() }
     }
 
     /// Takes in what came. The answer, when there is one already.
@@ -53,9 +54,13 @@ impl SendCall {
             body.extend_from_slice(data);
         }
         if !end {
-            return match only_message(body, false) {
+            let kept = self.unfinished.keep(body.capacity(), self.services.hub.memory());
+            if let Err(refusal) = &kept {
+                self.services.capped(refusal);
+            }
+            return match kept.and_then(|()| only_message(body, false).map(drop)) {
                 Err(refusal) => Poll::Ready(Answer::Refused(refusal)),
-                Ok(_) => Poll::Pending,
+                Ok(()) => Poll::Pending,
             };
         }
         let body = mem::take(body);

@@ -54,11 +54,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         }
         if self.due.is_some_and(|due| now >= due) {
             let mut due = None;
+            let mut given_up = Vec::new();
             let dirty = &mut self.dirty;
             self.http.for_each_mut(|id, stream| {
                 let Kind::Join(join) = &mut stream.kind else { return };
                 if join.due().is_some_and(|at| now >= at) {
                     join.on_time(now);
+                    if let Some(goodbye) = join.give_up(now) {
+                        given_up.push((id, goodbye));
+                        return;
+                    }
                     if !std::mem::replace(&mut stream.is_dirty, true) {
                         dirty.push(id);
                     }
@@ -66,6 +71,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 due = [due, join.due()].into_iter().flatten().min();
             });
             self.due = due;
+            // Trailers need no window, and are all that it is told.
+            for (id, goodbye) in given_up {
+                self.end(id, &goodbye);
+            }
         }
         Ok(())
     }
@@ -82,7 +91,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         };
         let keepalive = (self.http.streams() > 0)
             .then(|| self.pinged_at.map_or(self.heard_at + KEEPALIVE.0, |at| at + KEEPALIVE.1));
-        let Some(next) = [preface, linger, keepalive, self.due].into_iter().flatten().min() else {
+        let Some(next) = [preface, linger, keepalive, self.due, self.paced].into_iter().flatten().min() else {
             return Poll::Pending;
         };
         // Fires early rather than being set anew at every read.

@@ -49,11 +49,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Pending => {
+                    let mut due = None;
                     for id in self.dirty.iter() {
                         if let Some(Kind::Join(join)) = self.http.get_mut(id).map(|stream| &mut stream.kind) {
-                            join.stall();
+                            join.stall(now);
+                            due = [due, join.due()].into_iter().flatten().min();
                         }
                     }
+                    self.is_due(due);
                     return Ok(Poll::Pending);
                 }
             }
@@ -108,7 +111,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 let due = join.due();
                 self.frame(id, parts);
                 match fill {
-                    Fill::More => limit > 0,
+                    Fill::More => {
+                        if limit == 0 {
+                            self.is_due(due);
+                        }
+                        limit > 0
+                    }
                     Fill::Dry => {
                         self.is_due(due);
                         false
@@ -157,7 +165,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     }
 
     /// Ends a `Join` stream.
-    fn end(&mut self, id: StreamId, goodbye: &Goodbye) {
+    pub(super) fn end(&mut self, id: StreamId, goodbye: &Goodbye) {
         if goodbye.refusal.is_none() && goodbye.farewell.ending.reason().is_none() {
             self.http.send_headers(id, block::ok(), true);
         } else {

@@ -226,6 +226,13 @@ impl RawStream {
         Status::from_header_map(&self.headers().await).expect("a refused call's headers have its status")
     }
 
+    /// The status in the trailers, whatever comes before.
+    pub(crate) async fn trailers(mut self) -> Status {
+        while self.fill(|_| false).await {}
+        let trailers = soon("trailers", self.receive.as_mut().unwrap().trailers()).await.unwrap();
+        Status::from_header_map(&trailers.expect("a gRPC stream ends with trailers")).expect("and they have a status")
+    }
+
     /// Reads to the end, giving everything back.
     pub(crate) async fn end(mut self) -> End {
         let mut end = End { before: Vec::new(), closing: None, status: None };
