@@ -74,6 +74,7 @@ pub struct Connection<S> {
     pub(super) reading: Reading,
     /// How many frames may still be begun.
     pub(super) frames_left: u32,
+    pub(super) frames_allowed: u32,
     pub(super) inbound: Inbound,
     pub(super) guard: Guard,
     /// A field block of which not all has come.
@@ -118,6 +119,7 @@ impl<S> Connection<S> {
             output,
             reading: Reading::Preface(0),
             frames_left: u32::MAX,
+            frames_allowed: u32::MAX,
             partial: Vec::new(),
             block: None,
             decoder: Decoder::default(),
@@ -141,11 +143,11 @@ impl<S> Connection<S> {
     }
 
     /// Lets so many frames be begun until it is called again: peers may send any
-    /// number that cost time and make no event. How many were begun of those let
-    /// before.
-    pub fn allow(&mut self, frames: u32, before: u32) -> u32 {
-        let begun = before.saturating_sub(self.frames_left);
-        self.frames_left = frames;
+    /// number that cost time and make no event. How many were begun of those that
+    /// were let before.
+    pub fn allow(&mut self, frames: u32) -> u32 {
+        let begun = self.frames_allowed - self.frames_left;
+        (self.frames_allowed, self.frames_left) = (frames, frames);
         begun
     }
 

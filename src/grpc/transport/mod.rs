@@ -164,12 +164,16 @@ pub struct Transport<I> {
     /// What it takes of the memory for signals: streams, and what waits for the
     /// socket.
     charges: (Charge, Charge),
+    /// How many steps of each are counted.
+    counted: (usize, usize),
     /// Streams that wait for the engine.
     waiting: Vec<StreamId>,
     /// What was read and didn't fit a turn.
     leftover: Vec<u8>,
     heard_at: Instant,
     heard_bytes: usize,
+    /// How many of them count for its pace already.
+    paid_bytes: usize,
     pinged_at: Option<Instant>,
     /// The earliest that a stream has something to do without being rung.
     due: Option<Instant>,
@@ -202,6 +206,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         Self {
             io,
             charges,
+            counted: (0, 0),
             messages: 0,
             pace: Pace::new(now),
             paced: None,
@@ -221,6 +226,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             work: 0,
             opened_at: now,
             heard_bytes: 0,
+            paid_bytes: 0,
             heard_at: now,
             pinged_at: None,
             due: None,
@@ -273,15 +279,20 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     }
 
     /// Counts what it holds.
+    #[inline]
     fn account(&mut self) {
-        let streams = self.http.streams();
-        self.charges.0.set((streams - streams % FEW_STREAMS) * STREAM_BYTES);
-        let held = self.http.output().len() + self.leftover.len();
-        self.charges.1.set(held - held % HELD_STEP);
+        let streams = self.http.streams() / FEW_STREAMS;
+        let held = (self.http.output().len() + self.leftover.len()) / HELD_STEP;
+        if (streams, held) != self.counted {
+            self.counted = (streams, held);
+            self.charges.0.set(streams * FEW_STREAMS * STREAM_BYTES);
+            self.charges.1.set(held * HELD_STEP);
+        }
     }
 
     /// Counts for its pace what was read.
-    fn spend(&mut self, now: Instant, bytes: usize, frames: u32) {
+    fn spend(&mut self, now: Instant, frames: u32) {
+        let bytes = self.heard_bytes - std::mem::replace(&mut self.paid_bytes, self.heard_bytes);
         let messages = std::mem::take(&mut self.messages) + frames as usize;
         let rates = self.settings.rates;
         if let Some(until) = self.pace.spend(now, bytes, messages, rates) {
@@ -332,21 +343,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
 
     /// Reads what is there. Whether there is more to deal with in a next turn.
     fn read(&mut self, context: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> Result<bool, Over> {
+        // Those of the turn before: what was read was read.
+        let frames = self.http.allow(FRAMES_PER_TURN);
+        if frames > 0 {
+            self.spend(now, frames);
+        }
         if let Some(until) = self.paced {
             if now < until {
                 return Ok(false);
             }
             self.paced = None;
         }
-        self.http.allow(FRAMES_PER_TURN, FRAMES_PER_TURN);
-        let heard = self.heard_bytes;
-        let more = self.read_on(context, scratch, now);
-        let frames = self.http.allow(FRAMES_PER_TURN, FRAMES_PER_TURN);
-        self.spend(now, self.heard_bytes.wrapping_sub(heard), frames);
-        more
-    }
-
-    fn read_on(&mut self, context: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> Result<bool, Over> {
         if let Some(stream) = self.backlogged.take() {
             self.on_data(context, stream, &[], false, &mut scratch.commands);
             self.submit(&mut scratch.commands);

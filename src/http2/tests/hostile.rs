@@ -122,3 +122,18 @@ fn many_streams_closed_early_are_forgotten_without_harm() {
     }
     assert!(sent(&mut connection).iter().all(|frame| frame.0 == kind::WINDOW_UPDATE));
 }
+
+#[test]
+fn no_more_frames_are_begun_at_once_than_are_let() {
+    let mut connection = connection();
+    assert!(connection.allow(10) > 0, "the peer's settings came");
+    let updates: Vec<u8> = (0..25).flat_map(|_| frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])).collect();
+    let mut input = &updates[..];
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        while connection.next(&mut input).expect("nothing is wrong with them").is_some() {}
+        left.push(input.len() / 13);
+        assert!(connection.allow(10) <= 10);
+    }
+    assert_eq!(left, [15, 5, 0]);
+}
