@@ -47,6 +47,12 @@ impl From<ConnectError> for Failure {
             ConnectError::Unreachable { .. } | ConnectError::ConnectionRefused { .. } => {
                 "\n`signalbox` starts a server; --server names another."
             }
+            ConnectError::Tls { why, .. } if why.contains("name its authority") => {
+                "\n--ca FILE names an authority, whose certificate is in the file."
+            }
+            ConnectError::Tls { why, .. } if why.contains("wants a certificate") => {
+                "\n--client-cert FILE and --client-key FILE are for that."
+            }
             _ => "",
         };
         Self::Refused(format!("{error}{hint}"))

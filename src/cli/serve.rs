@@ -98,7 +98,12 @@ async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'stati
 fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool, has_tls: bool) -> io::Result<()> {
     let me = std::env::args().next().unwrap_or_else(|| "signalbox".to_owned());
     let near = reachable(grpc);
-    let server = if near.to_string() == DEFAULT_ADDRESS { String::new() } else { format!(" --server http://{near}") };
+    let server = match has_tls {
+        // By name, as certificates have it.
+        true => format!(" --server https://localhost:{} --ca ca.pem", near.port()),
+        false if near.to_string() == DEFAULT_ADDRESS => String::new(),
+        false => format!(" --server http://{near}"),
+    };
     let call = format!("localhost:{} signalbox.v1.SignalingService/Join", near.port());
     let mut out = io::stdout().lock();
     let to = if has_tokens { "to those who show a token" } else { "open to everyone who reaches it (no tokens)" };
@@ -116,10 +121,7 @@ fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool, has_tls:
             "  export SIGNALBOX_TOKEN=$({me} token --session demo --expires 1h)   # with the server's --jwt-secret-file"
         )?;
     }
-    // The commands speak plain text only.
-    if !has_tls {
-        writeln!(out, "  {me} join demo{server}")?;
-    }
+    writeln!(out, "  {me} join demo{server}")?;
     let security = if has_tls { "-cacert ca.pem" } else { "-plaintext" };
     let header = if has_tokens { "-H \"authorization: Bearer $SIGNALBOX_TOKEN\" " } else { "" };
     writeln!(out, "  grpcurl {security} {header}-d '{{\"join\":{{\"session_id\":\"demo\"}}}}' {call}")?;

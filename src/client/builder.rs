@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(feature = "client-tls")]
+use super::Tls;
 use super::{
     ConnectError, Connector, Events, JoinOptions, Session, Token, TokenError,
     connect::{Network, SharedConnector, parse},
     driver::{Driver, MOST_EVENTS, Shared},
     machine::Settings,
     token::{TokenSource, Tokens},
+    transport::Secure,
 };
 
 /// How long an attempt may take, unless told otherwise.
@@ -31,6 +34,7 @@ pub struct Client {
     pub(super) back_off: (Duration, Duration),
     pub(super) give_up_after: Duration,
     pub(super) calls_give_up_after: Duration,
+    pub(super) secure: Secure,
     connector: SharedConnector,
 }
 
@@ -54,6 +58,8 @@ impl Client {
             back_off: BACK_OFF,
             give_up_after: None,
             connector: None,
+            #[cfg(feature = "client-tls")]
+            tls: None,
         }
     }
 
@@ -112,10 +118,13 @@ pub struct ClientBuilder {
     back_off: (Duration, Duration),
     give_up_after: Option<Duration>,
     connector: Option<SharedConnector>,
+    #[cfg(feature = "client-tls")]
+    tls: Option<Tls>,
 }
 
 impl ClientBuilder {
-    /// One more place to connect to: `http://HOST:PORT` or `HOST:PORT`.
+    /// One more place to connect to: `http://HOST:PORT` or `HOST:PORT`, or, with the
+    /// feature `client-tls`, `https://HOST:PORT`.
     pub fn endpoint(self, endpoint: impl AsRef<str>) -> Self {
         self.endpoints([endpoint])
     }
@@ -143,6 +152,14 @@ impl ClientBuilder {
         R: Future<Output = Result<Token, TokenError>> + Send + 'static,
     {
         self.tokens = TokenSource::Asked(Arc::new(move |session_id| Box::pin(ask(session_id))));
+        self
+    }
+
+    /// Whom to trust at endpoints that begin with `https`, and who this client is:
+    /// unless told otherwise whom the system trusts, and nobody.
+    #[cfg(feature = "client-tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -178,16 +195,19 @@ impl ClientBuilder {
     /// The client. Connects to nothing yet.
     ///
     /// # Errors
-    /// `InvalidEndpoint`, also for none.
+    /// `InvalidEndpoint`, also for none; `Tls` for a certificate or a key that is no
+    /// good.
     pub fn build(self) -> Result<Client, ConnectError> {
         let endpoints = self.endpoints.iter().map(|endpoint| parse(endpoint)).collect::<Result<Vec<_>, _>>()?;
         if endpoints.is_empty() {
             let why = "there must be at least one, as http://127.0.0.1:50051".to_owned();
             return Err(ConnectError::InvalidEndpoint { endpoint: String::new(), why });
         }
-        let network = Network { connect_timeout: self.connect_timeout };
+        let secure = self.secure(&endpoints)?;
+        let network = Network { connect_timeout: self.connect_timeout, secure: secure.clone() };
         Ok(Client {
             endpoints: endpoints.into(),
+            secure,
             tokens: self.tokens,
             connect_timeout: self.connect_timeout,
             back_off: self.back_off,
@@ -195,5 +215,20 @@ impl ClientBuilder {
             calls_give_up_after: self.give_up_after.unwrap_or(CALLS_GIVE_UP_AFTER),
             connector: self.connector.unwrap_or_else(|| Arc::new(network)),
         })
+    }
+
+    #[cfg(feature = "client-tls")]
+    fn secure(&self, endpoints: &[String]) -> Result<Secure, ConnectError> {
+        let is_needed = endpoints.iter().any(|endpoint| endpoint.starts_with("https:"));
+        let tls = self.tls.clone().or(is_needed.then(Tls::new));
+        let config = tls.map(|tls| tls.config()).transpose();
+        let config = config.map_err(|why| ConnectError::Tls { endpoint: String::new(), why })?;
+        Ok(Secure { config })
+    }
+
+    #[cfg(not(feature = "client-tls"))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // As with the feature.
+    fn secure(&self, _: &[String]) -> Result<Secure, ConnectError> {
+        Ok(Secure::default())
     }
 }

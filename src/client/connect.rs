@@ -1,5 +1,4 @@
-//! Streams to a server: gRPC over plain-text HTTP/2, or what a test puts in
-//! its place.
+//! Streams to a server: gRPC over HTTP/2, or what a test puts in its place.
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
@@ -17,7 +16,7 @@ use crate::proto::{JoinRequest, JoinResponse, signaling_service_client::Signalin
 
 use super::{
     ConnectError, Refusal,
-    transport::{connect, deepest},
+    transport::{Secure, connect, deepest},
 };
 
 /// What a client sends on one stream; its end is a half-close.
@@ -46,9 +45,10 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// The network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Network {
     pub(super) connect_timeout: Duration,
+    pub(super) secure: Secure,
 }
 
 impl Connector for Network {
@@ -58,11 +58,11 @@ impl Connector for Network {
         authorization: Option<MetadataValue<Ascii>>,
         requests: Requests,
     ) -> BoxFuture<'static, Result<Responses, ConnectError>> {
-        let timeout = self.connect_timeout;
+        let (timeout, secure) = (self.connect_timeout, self.secure.clone());
         Box::pin(async move {
             // A transport of its own: one that broke, or may have, is never
             // used again.
-            let channel = connect(&endpoint, timeout).await?;
+            let channel = connect(&endpoint, timeout, &secure).await?;
             let mut request = Request::new(UnboundedReceiverStream::new(requests));
             if let Some(value) = authorization {
                 request.metadata_mut().insert("authorization", value);
@@ -77,7 +77,7 @@ impl Connector for Network {
     }
 }
 
-/// A URL, from `http://HOST:PORT` or `HOST:PORT`.
+/// A URL, from `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`.
 pub(super) fn parse(endpoint: &str) -> Result<String, ConnectError> {
     let wrong = |why: &str| Err(ConnectError::InvalidEndpoint { endpoint: endpoint.to_owned(), why: why.to_owned() });
     let full = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
@@ -90,8 +90,9 @@ pub(super) fn parse(endpoint: &str) -> Result<String, ConnectError> {
     match uri.scheme_str() {
         _ if uri.host().is_none_or(str::is_empty) => wrong("not a URL, as http://127.0.0.1:50051"),
         Some("http") => Ok(full),
-        Some("https") => wrong("https is not supported by this version; use http"),
-        _ => wrong("not an http URL, as http://127.0.0.1:50051"),
+        Some("https") if cfg!(feature = "client-tls") => Ok(full),
+        Some("https") => wrong("https needs the feature `client-tls` of this library"),
+        _ => wrong("not an http or https URL, as http://127.0.0.1:50051"),
     }
 }
 

@@ -107,7 +107,15 @@ pub enum ConnectError {
         /// Where.
         endpoint: String,
     },
-    /// Something answers, but not gRPC over plain-text HTTP/2, or without this
+    /// No TLS between here and there: a certificate that isn't trusted, on this
+    /// side or the other, or a server that speaks plain text.
+    Tls {
+        /// Where; empty when it is what the client was built with.
+        endpoint: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Something answers, but not gRPC over HTTP/2, or without this
     /// service, or it hangs up at once: it is the wrong port, or a proxy that
     /// doesn't pass HTTP/2 on or has no server behind it.
     NotGrpc {
@@ -147,6 +155,8 @@ impl fmt::Display for ConnectError {
             Self::ConnectionRefused { endpoint } => {
                 write!(f, "can't connect to {endpoint}: connection refused; is a server running there?")
             }
+            Self::Tls { endpoint, why } if endpoint.is_empty() => write!(f, "no TLS: {why}"),
+            Self::Tls { endpoint, why } => write!(f, "no TLS with {endpoint}: {why}"),
             Self::NotGrpc { endpoint, why } => write!(
                 f,
                 "{endpoint} answers, but not as a Signalbox server does ({why}): is it the right port, and does \

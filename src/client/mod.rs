@@ -34,6 +34,8 @@ mod machine;
 mod options;
 mod roster;
 mod session;
+#[cfg(feature = "client-tls")]
+mod tls;
 mod token;
 mod transport;
 
@@ -44,4 +46,6 @@ pub use error::{CallError, ConnectError, Refusal, SendError};
 pub use event::{Action, Connection, DisconnectReason, Event, Lost, Over, Received, Role};
 pub use options::{Accepted, JoinOptions, Signal};
 pub use session::{Events, Outcome, Session, Signals};
+#[cfg(feature = "client-tls")]
+pub use tls::Tls;
 pub use token::{Token, TokenError};

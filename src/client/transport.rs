@@ -1,4 +1,4 @@
-//! HTTP/2 connections to a server, in plain text.
+//! HTTP/2 connections to a server, in plain text or over TLS.
 //!
 //! A connection is not used before the server has greeted: until then nothing
 //! was asked of it, so that one that is no server, or says nothing, is told
@@ -42,33 +42,36 @@ type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// # Errors
 /// All but `Rejected` and `Token`.
-pub(super) async fn connect(endpoint: &str, timeout: Duration) -> Result<Channel, ConnectError> {
-    match tokio::time::timeout(timeout, greeted(endpoint)).await {
+pub(super) async fn connect(endpoint: &str, timeout: Duration, secure: &Secure) -> Result<Channel, ConnectError> {
+    match tokio::time::timeout(timeout, greeted(endpoint, secure)).await {
         Ok(connected) => connected,
         Err(_) => Err(ConnectError::TimedOut { endpoint: endpoint.to_owned(), after: timeout }),
     }
 }
 
-async fn greeted(endpoint: &str) -> Result<Channel, ConnectError> {
+async fn greeted(endpoint: &str, secure: &Secure) -> Result<Channel, ConnectError> {
     let (heard, greeting) = oneshot::channel();
     let settings = Endpoint::from_shared(endpoint.to_owned())
         .map_err(|error| ConnectError::InvalidEndpoint { endpoint: endpoint.to_owned(), why: error.to_string() })?
         .http2_keep_alive_interval(KEEPALIVE.0)
         .keep_alive_timeout(KEEPALIVE.1);
-    let mut heard = Some(heard);
+    let (mut heard, secure) = (Some(heard), secure.clone());
     let connector = service_fn(move |uri: Uri| {
-        let heard = heard.take();
+        let (heard, secure) = (heard.take(), secure.clone());
         async move {
             let Some(heard) = heard else { return Err("the connection is gone".into()) };
             let mut http = HttpConnector::new();
             http.set_nodelay(true);
-            let tcp = http.oneshot(uri).await?.into_inner();
-            Ok::<_, BoxError>(TokioIo::new(Listening { tcp, first: Vec::with_capacity(TOLD), heard: Some(heard) }))
+            http.enforce_http(false);
+            let tcp = http.oneshot(uri.clone()).await?.into_inner();
+            let io = secure.over(&uri, tcp).await?;
+            Ok::<_, BoxError>(TokioIo::new(Listening { io, first: Vec::with_capacity(TOLD), heard: Some(heard) }))
         }
     });
     let channel = settings.connect_with_connector(connector).await.map_err(|error| unreached(endpoint, &error))?;
     match greeting.await {
         Ok(Greeting::Http2) => Ok(channel),
+        Ok(Greeting::NoTls(why)) => Err(ConnectError::Tls { endpoint: endpoint.to_owned(), why }),
         Ok(Greeting::Other(why)) => Err(ConnectError::NotGrpc { endpoint: endpoint.to_owned(), why }),
         // So do servers of HTTP/1, too, that know no other way to refuse it.
         Err(_) => {
@@ -81,6 +84,9 @@ async fn greeted(endpoint: &str) -> Result<Channel, ConnectError> {
 /// Why there is no TCP connection.
 fn unreached(endpoint: &str, error: &tonic::transport::Error) -> ConnectError {
     let endpoint = endpoint.to_owned();
+    if let Some(why) = explain(error) {
+        return ConnectError::Tls { endpoint, why };
+    }
     match cause::<io::Error>(error) {
         Some(io) if io.kind() == io::ErrorKind::ConnectionRefused => ConnectError::ConnectionRefused { endpoint },
         Some(io) => ConnectError::Unreachable { endpoint, why: io.to_string() },
@@ -104,6 +110,9 @@ pub(super) fn deepest<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 
 /// What a peer said first.
 enum Greeting {
     Http2,
+    /// Nothing, because TLS failed after all: why.
+    #[cfg_attr(not(feature = "client-tls"), allow(dead_code))]
+    NoTls(String),
     /// Something else: what, for people.
     Other(String),
 }
@@ -114,17 +123,55 @@ impl Greeting {
             return Self::Http2;
         }
         if first[0] == TLS_ALERT {
-            return Self::Other("it speaks TLS, which this version does not".to_owned());
+            return Self::Other("it speaks TLS; is it https?".to_owned());
         }
         let text = String::from_utf8_lossy(first);
         Self::Other(format!("it says {:?}", text.lines().next().unwrap_or_default()))
     }
 }
 
-/// A TCP connection that tells what comes first on it. Dropped before anything
+/// With what to reach servers whose endpoints begin with `https`.
+#[derive(Clone, Default)]
+pub(super) struct Secure {
+    #[cfg(feature = "client-tls")]
+    pub(super) config: Option<std::sync::Arc<rustls::ClientConfig>>,
+}
+
+#[cfg(feature = "client-tls")]
+type Io = tokio_util::either::Either<TcpStream, Box<tokio_rustls::client::TlsStream<TcpStream>>>;
+
+#[cfg(feature = "client-tls")]
+impl Secure {
+    async fn over(self, uri: &Uri, tcp: TcpStream) -> io::Result<Io> {
+        match self.config.filter(|_| uri.scheme_str() == Some("https")) {
+            None => Ok(Io::Left(tcp)),
+            Some(config) => Ok(Io::Right(Box::new(super::tls::shake(config, uri, tcp).await?))),
+        }
+    }
+}
+
+#[cfg(feature = "client-tls")]
+use super::tls::explain;
+
+#[cfg(not(feature = "client-tls"))]
+type Io = TcpStream;
+
+#[cfg(not(feature = "client-tls"))]
+impl Secure {
+    async fn over(self, _: &Uri, tcp: TcpStream) -> io::Result<Io> {
+        Ok(tcp)
+    }
+}
+
+#[cfg(not(feature = "client-tls"))]
+fn explain(_: &(dyn Error + 'static)) -> Option<String> {
+    None
+}
+
+/// A connection that tells what comes first on it. Dropped before anything
 /// came, it tells that by dropping `heard`.
 struct Listening {
-    tcp: TcpStream,
+    io: Io,
     first: Vec<u8>,
     heard: Option<oneshot::Sender<Greeting>>,
 }
@@ -136,7 +183,14 @@ impl AsyncRead for Listening {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.tcp).poll_read(context, buffer));
+        let read = ready!(Pin::new(&mut self.io).poll_read(context, buffer));
+        // So TLS 1.3 refuses a client: after the handshake.
+        if let Err(error) = &read
+            && let Some(why) = explain(error)
+            && let Some(heard) = self.heard.take()
+        {
+            let _ = heard.send(Greeting::NoTls(why));
+        }
         if self.heard.is_some() {
             let new = &buffer.filled()[before..];
             let room = TOLD - self.first.len();
@@ -155,7 +209,7 @@ impl AsyncRead for Listening {
 
 impl AsyncWrite for Listening {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
+        Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -163,18 +217,18 @@ impl AsyncWrite for Listening {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(context, bytes)
+        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
+        Pin::new(&mut self.io).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }

@@ -130,8 +130,8 @@ async fn of_several_that_are_bad_the_last_is_told() {
 #[test]
 fn what_can_be_no_endpoint_is_told_before_anything_is_connected() {
     for (bad, word) in [
-        ("https://127.0.0.1:50051", "https is not supported"),
-        ("ftp://127.0.0.1:50051", "not an http URL"),
+        ("ftp://127.0.0.1:50051", "not an http or https URL"),
+        ("https://", "not a URL"),
         ("http://", "not a URL"),
         ("", "not a URL"),
         ("a b", "not a URL"),

@@ -1,6 +1,6 @@
 //! TLS: who is let in by it, and certificates that change.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -17,6 +17,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
+
+use signalbox::client::{Client, ConnectError, Event, JoinOptions, Signal, Tls};
 
 use crate::{
     auth::file,
@@ -191,4 +193,88 @@ async fn other_protocols_than_the_ports_are_cut() {
     assert!(!matches!(soon("the end", tcp.read(&mut [0; 1])).await, Ok(1)));
     let open = TestServer::start().await;
     assert!(plain(&authority).shakes_hands(&open).await.is_err());
+}
+
+/// The library's client of a server.
+fn client(server: &TestServer, name: &str, tls: Tls) -> Client {
+    let endpoint = format!("https://{name}:{}", server.address().port());
+    Client::builder().endpoint(endpoint).tls(tls).give_up_after(Duration::ZERO).build().unwrap()
+}
+
+/// What the client is told, when there is no TLS.
+async fn told(client: &Client) -> String {
+    match soon("an answer", client.join(JoinOptions::new("s"))).await {
+        Err(error @ ConnectError::Tls { .. }) => error.to_string(),
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it is in"),
+    }
+}
+
+#[tokio::test]
+async fn the_client_joins_and_backends_call_over_tls() {
+    let authority = Authority::new();
+    let server = start(&authority.certifies("localhost").files(), &[]).await;
+    let client = client(&server, "localhost", Tls::new().authority(authority.0.pem()));
+    let (session, mut events) = soon("a join", client.join(JoinOptions::new("s"))).await.unwrap();
+    let sent = soon("a call", client.server().send_from_server("s", Signal::new("", "encrypted")).into_future())
+        .await
+        .unwrap();
+    assert_eq!(sent.recipient_count, 1);
+    let heard = async {
+        loop {
+            if let Some(Event::Signal(signal)) = events.next().await {
+                return signal.data;
+            }
+        }
+    };
+    assert_eq!(soon("the signal", heard).await, "encrypted");
+    soon("a farewell", session.leave()).await;
+}
+
+#[tokio::test]
+async fn the_client_says_what_is_wrong_between_it_and_the_server() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let trusting = || Tls::new().authority(authority.0.pem());
+    let server = start(&authority.certifies("localhost").files(), &[]).await;
+    let stranger = Tls::new().authority(Authority::new().0.pem());
+    for (name, tls, says) in
+        [("localhost", stranger, "by nobody that is trusted here"), ("127.0.0.1", trusting(), "for another name")]
+    {
+        let told = told(&client(&server, name, tls)).await;
+        assert!(told.contains(says) && told.contains(&format!("https://{name}:")), "{told}");
+    }
+
+    let ca = file(&clients.0.pem());
+    let picky = start(&authority.certifies("localhost").files(), &["--tls-client-ca", ca.to_str().unwrap()]).await;
+    let told = told(&client(&picky, "localhost", trusting())).await;
+    assert!(told.contains("wants a certificate of this client"), "{told}");
+    let me = clients.certifies("me");
+    let tls = trusting().identity(me.certificate.pem(), me.key.serialize_pem());
+    soon("a join", client(&picky, "localhost", tls).join(JoinOptions::new("s"))).await.unwrap();
+
+    let open = TestServer::start().await;
+    let told = self::told(&client(&open, "localhost", trusting())).await;
+    assert!(told.contains("speaks no TLS; is it http?"), "{told}");
+    let plain = Client::new([format!("http://localhost:{}", server.address().port())]).unwrap();
+    let error = soon("an answer", plain.join(JoinOptions::new("s"))).await.err().unwrap();
+    assert!(matches!(&error, ConnectError::NotGrpc { .. }), "{error:?}");
+
+    for (tls, says) in [
+        (Tls::new().authority("no PEM"), "the authority's certificate is no good"),
+        (trusting().identity(me.certificate.pem(), "no PEM"), "the client's private key is no good"),
+        (
+            trusting().identity(me.certificate.pem(), clients.certifies("x").key.serialize_pem()),
+            "doesn't go with its key",
+        ),
+    ] {
+        let error = Client::builder().endpoint("https://localhost:1").tls(tls).build().unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+/// What commands need: files.
+pub(crate) async fn with_files(flags: &[&str]) -> (TestServer, PathBuf) {
+    let authority = Authority::new();
+    let server = start(&authority.certifies("localhost").files(), flags).await;
+    (server, file(&authority.0.pem()))
 }

@@ -113,6 +113,9 @@ fn one_run(work: &Work, options: &mut Options, common: &Common, place: &mut Plac
 /// The address of a server that was named as a URL or a host and port.
 fn resolve(server: &str) -> io::Result<SocketAddr> {
     let unknown = |why: String| io::Error::new(io::ErrorKind::NotFound, format!("can't find {server}: {why}"));
+    if server.starts_with("https:") {
+        return Err(unknown("the bench speaks plain text only, and wants the http port".to_owned()));
+    }
     let uri: http::Uri = server.trim_end_matches('/').parse().map_err(|error| unknown(format!("{error}")))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let found = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;

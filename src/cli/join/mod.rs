@@ -85,7 +85,7 @@ pub(super) struct JoinArgs {
 }
 
 pub(super) async fn run(args: JoinArgs) -> Result<(), Failure> {
-    let client = args.server.client().give_up_after(args.give_up_after).build()?;
+    let client = args.server.client()?.give_up_after(args.give_up_after).build()?;
     let options = JoinOptions::new(args.session)
         .connection_data(args.data)
         .signal_types(args.only)

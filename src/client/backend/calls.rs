@@ -18,7 +18,7 @@ use super::super::{
     back_off::pauses,
     connect::failed,
     token::Tokens,
-    transport::{cause, connect},
+    transport::{Secure, cause, connect},
 };
 
 /// A connection that calls share.
@@ -31,6 +31,7 @@ struct Transport {
 /// An endpoint, and the connection to it if there is one.
 struct Line {
     endpoint: String,
+    secure: Secure,
     // Held while connecting, so that calls at the same time share the attempt.
     transport: Mutex<Option<Arc<Transport>>>,
 }
@@ -42,7 +43,7 @@ impl Line {
             return Ok(Arc::clone(transport));
         }
         *held = None;
-        let channel = connect(&self.endpoint, timeout).await?;
+        let channel = connect(&self.endpoint, timeout, &self.secure).await?;
         let transport = Arc::new(Transport { channel, broken: AtomicBool::new(false) });
         *held = Some(Arc::clone(&transport));
         Ok(transport)
@@ -180,8 +181,13 @@ impl Caller {
         attempt_timeout: Duration,
         back_off: (Duration, Duration),
         give_up_after: Duration,
+        secure: &Secure,
     ) -> Self {
-        let line = |endpoint: &String| Line { endpoint: endpoint.clone(), transport: Mutex::default() };
+        let line = |endpoint: &String| Line {
+            endpoint: endpoint.clone(),
+            secure: secure.clone(),
+            transport: Mutex::default(),
+        };
         Self {
             lines: endpoints.iter().map(line).collect(),
             tokens: Mutex::new(tokens),

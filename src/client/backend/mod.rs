@@ -53,8 +53,14 @@ impl Client {
     #[must_use]
     pub fn server(&self) -> ServerClient {
         let tokens = Tokens::new(self.tokens.clone(), None);
-        let caller =
-            Caller::new(&self.endpoints, tokens, self.connect_timeout, self.back_off, self.calls_give_up_after);
+        let caller = Caller::new(
+            &self.endpoints,
+            tokens,
+            self.connect_timeout,
+            self.back_off,
+            self.calls_give_up_after,
+            &self.secure,
+        );
         ServerClient { caller: Arc::new(caller) }
     }
 }

@@ -1,6 +1,6 @@
 //! `signalbox token`, and the commands with what it prints.
 
-use super::{client, json, run, signalbox};
+use super::{client, client_at, json, run, signalbox};
 use crate::{auth::file, support::TestServer};
 
 const SECRET: &str = "the secret of the tests, long enough\n";
@@ -36,6 +36,24 @@ async fn a_token_that_was_printed_opens_its_session() {
     let mut command = client(&server, &["send", "demo", "hello"]);
     command.env("SIGNALBOX_TOKEN", token.trim_end());
     run(command).await.failed(1, &["PERMISSION_DENIED / ROLE_FORBIDS", "moderator"]);
+}
+
+#[tokio::test]
+async fn commands_speak_tls_where_the_server_does() {
+    let (server, ca) = crate::tls::with_files(&[]).await;
+    let endpoint = format!("https://localhost:{}", server.address().port());
+    let ca = ca.to_str().unwrap();
+    assert_eq!(run(client_at(&endpoint, &["sessions", "--json", "--ca", ca])).await.well(), "");
+    let mut command = client_at(&endpoint, &["send", "demo", "hello"]);
+    command.env("SIGNALBOX_CA", ca);
+    run(command).await.failed(1, &["NOT_FOUND / SESSION_NOT_FOUND"]);
+    let with = |more: &[&str]| run(client_at(&endpoint, &[&["sessions"], more].concat()));
+    with(&["--ca", "/nowhere"]).await.failed(2, &["can't read --ca /nowhere"]);
+    with(&["--client-cert", ca]).await.failed(2, &["--client-key"]);
+    let stranger = crate::tls::with_files(&[]).await.1;
+    let says = &["by nobody that is trusted here", "--ca FILE"];
+    with(&["--ca", stranger.to_str().unwrap()]).await.failed(1, says);
+    run(client_at(&endpoint, &["bench", "join"])).await.failed(1, &["plain text only"]);
 }
 
 #[tokio::test]
