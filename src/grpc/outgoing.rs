@@ -94,9 +94,9 @@ impl Outgoing {
         self.closing.is_none() && self.reading.has_few_outcomes_only()
     }
 
-    /// Whether the client leaves things behind.
-    pub(super) fn set_behind(&self, behind: bool) {
-        self.reading.outbox().set_behind(behind);
+    /// Its client leaves things behind.
+    pub(super) fn fall_behind(&self) {
+        self.reading.outbox().set_behind(true);
     }
 
     /// The client reads nothing now: keeps no more than it must.
@@ -116,7 +116,7 @@ impl Outgoing {
 
     /// Whether nothing waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.reading.is_idle()
+        self.reading.is_empty()
     }
 
     /// It ends in this way, whatever waits.

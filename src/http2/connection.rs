@@ -260,7 +260,9 @@ impl<S> Connection<S> {
             return Ok(None);
         }
         let head = FrameHead::parse(&bytes);
-        self.frames_left = self.frames_left.saturating_sub(1);
+        // Headers have to be decoded byte by byte, and may stand for many more.
+        let of_headers = if matches!(head.kind, kind::HEADERS | kind::CONTINUATION) { head.length / 256 } else { 0 };
+        self.frames_left = self.frames_left.saturating_sub(1 + of_headers);
         self.check(head)?;
         match head.kind {
             kind::DATA => self.on_data(head),

@@ -14,7 +14,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     },
 };
 
@@ -244,11 +244,25 @@ impl Outbox {
 
     /// Whether the client takes all there is, or leaves things behind: the
     /// bounds are for those that do. Of one that takes all, what waits beyond
-    /// them waits for this server's own threads; it is sent, not closed.
-    pub fn set_behind(&self, behind: bool) {
-        if self.behind.load(Ordering::Relaxed) != behind {
-            self.behind.store(behind, Ordering::Relaxed);
+    /// them waits for this server's own threads; it is sent, not closed. Who leaves
+    /// things behind isn't rung for more of what the session broadcasts.
+    ///
+    /// Whether that has changed: one that has just taken all there was must look once
+    /// more, because it may not have been rung for what came meanwhile.
+    pub fn set_behind(&self, behind: bool) -> bool {
+        if self.behind.load(Ordering::Relaxed) == behind {
+            return false;
         }
+        self.behind.store(behind, Ordering::Relaxed);
+        // Either the fan-out, which has a fence too, sees this, or the next look sees
+        // what the fan-out has appended.
+        fence(Ordering::SeqCst);
+        true
+    }
+
+    /// What was said last by [`Outbox::set_behind`]; true before.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// A send was read whose outcome the client will get.
@@ -279,13 +293,17 @@ impl Outbox {
     /// Events were appended to the chain, `before` being what it had carried.
     /// False when that overflows the outbox, or its `share` of what may wait: what
     /// waited is gone, and nothing more is taken in. Takes no lock unless it does.
+    /// A fence must stand between the appending and this: see [`Outbox::set_behind`].
     #[must_use]
     pub(super) fn appended(&self, before: Carried, after: Carried, share: usize) -> bool {
         if self.shut.load(Ordering::Acquire) {
             return true;
         }
         if self.fits(after, after.events > before.events, 0, share) {
-            self.bell.ring(self.bit);
+            // Who has left things behind looks when its client takes them.
+            if !self.behind.load(Ordering::Relaxed) {
+                self.bell.ring(self.bit);
+            }
             return true;
         }
         self.overflow(&mut lock(&self.state));

@@ -54,6 +54,13 @@ impl Reading {
     /// say so too, with its place.
     #[must_use]
     pub fn is_idle(&self) -> bool {
+        self.is_empty() && !self.outbox.is_behind()
+    }
+
+    /// Whether nothing waits for a stream that has joined, whether or not the stream
+    /// is rung when something does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.following.as_ref().is_some_and(|following| following.at.next().is_none())
             && !self.outbox.has_own()
             && self.fetched.is_empty()
@@ -112,7 +119,12 @@ impl Reading {
                     Found::Nothing => {}
                 }
             }
-            let Some(link) = next.cloned() else { return Next::Idle(latest) };
+            let Some(link) = next.cloned() else {
+                if self.outbox.set_behind(false) {
+                    continue;
+                }
+                return Next::Idle(latest);
+            };
             let Some(following) = self.following.as_mut() else { return Next::Idle(latest) };
             let block = &link.block;
             let own = following.suppress_own_signals && block.cause.from == Some(following.me);

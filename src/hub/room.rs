@@ -7,7 +7,10 @@
 
 use std::{
     borrow::Borrow,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
@@ -73,6 +76,7 @@ impl Group {
         self.feed.events.store(after.events, Ordering::Release);
         self.feed.bytes.store(after.bytes, Ordering::Release);
         let share = self.chain.budget().share();
+        fence(Ordering::SeqCst);
         overflowed.extend(
             self.seats.iter().filter(|seat| !seat.outbox.appended(before, after, share)).map(|seat| seat.handle),
         );

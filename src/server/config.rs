@@ -102,12 +102,12 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_MAX_TRANSPORTS_PER_ADDRESS", value_name = "COUNT", help_heading = LIMITS)]
     pub max_transports_per_address: Option<usize>,
 
-    /// Bytes per second read from one TCP connection, sustained, and at once after a pause; 0: no limit
+    /// Bytes per second read from one TCP connection, a tenth of them at once; beyond, it waits; 0: no limit
     #[arg(long, env = "SIGNALBOX_TRANSPORT_BYTES_PER_SECOND", value_name = "BYTES", default_value_t = 33_554_432, help_heading = LIMITS)]
     pub transport_bytes_per_second: u64,
 
-    /// Messages per second read from one TCP connection, as bytes: each HTTP/2 frame counts, each gRPC message in it, and a Join a hundred times; 0: no limit
-    #[arg(long, env = "SIGNALBOX_TRANSPORT_MESSAGES_PER_SECOND", value_name = "COUNT", default_value_t = 200_000, help_heading = LIMITS)]
+    /// Messages per second read from one TCP connection, as bytes: each HTTP/2 frame counts, each gRPC message in it, 256 bytes of headers, and a Join a hundred times; 0: no limit
+    #[arg(long, env = "SIGNALBOX_TRANSPORT_MESSAGES_PER_SECOND", value_name = "COUNT", default_value_t = 100_000, help_heading = LIMITS)]
     pub transport_messages_per_second: u64,
 
     /// Join streams on this node; 0: no limit

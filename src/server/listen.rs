@@ -33,6 +33,8 @@ use super::{
 const BACKLOG: i32 = 1_024;
 /// The kernel's own signs of life. Source: the contract, the life of a stream, 7.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How many are accepted in one go.
+const AT_ONCE: usize = 4;
 /// The pauses after failures to accept.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
@@ -75,10 +77,16 @@ impl Transports {
     /// Accepts connections, for ever.
     pub(super) async fn accept(self, listener: TcpListener, workers: Arc<Workers>) {
         let mut pause = BACK_OFF.0;
+        let mut accepted = 0_usize;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
+                    accepted += 1;
+                    if accepted.is_multiple_of(AT_ONCE) {
+                        // Members' turn.
+                        tokio::task::yield_now().await;
+                    }
                     self.metrics.accepts.increment(1);
                     match self.places.take(peer.ip()) {
                         Err(full) => self.turn_away(&stream, peer, full),

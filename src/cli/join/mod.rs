@@ -201,8 +201,9 @@ impl Member {
         }
     }
 
+    /// Not before it is known who this is: `/who` marks it.
     fn takes_input(&self) -> bool {
-        self.leaving == Leaving::No && self.sends.len() < MOST_SENDS
+        !self.me.is_empty() && self.leaving == Leaving::No && self.sends.len() < MOST_SENDS
     }
 
     fn leave(&mut self) {

@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,6 +29,11 @@ use super::{
     load::{self, Wait},
     unfinished::Unfinished,
 };
+
+/// A window with room for less isn't used at once by what doesn't fit, but after
+/// this time. Source: the avoidance of silly windows in RFC 1122, 4.2.3.4.
+const SMALL_WINDOW: usize = 1_024;
+const CRUMBS_AFTER: Duration = Duration::from_millis(200);
 
 type Joining = BoxFuture<'static, Result<Joined, Refusal>>;
 
@@ -63,6 +69,8 @@ pub(super) struct JoinStream {
     wait: Option<Wait>,
     /// Since when its client takes nothing, though there is something.
     stalled_at: Option<Instant>,
+    /// Until when a window that has room for little is not used.
+    small_until: Option<Instant>,
     /// When the stream has something to do without being rung.
     due: Option<Instant>,
 }
@@ -93,6 +101,7 @@ impl JoinStream {
             ahead: None,
             wait: None,
             stalled_at: None,
+            small_until: None,
             due: Some(until),
         }
     }
@@ -331,7 +340,7 @@ impl JoinStream {
             let since = *self.stalled_at.get_or_insert(now);
             self.due = [self.due, Some(since + self.outgoing.patience())].into_iter().flatten().min();
         }
-        self.outgoing.set_behind(true);
+        self.outgoing.fall_behind();
         self.outgoing.settle();
         // It was closed for being slow, and may never take that either: its
         // session doesn't wait.
@@ -340,6 +349,14 @@ impl JoinStream {
         {
             joined.link.detach(Ending::SlowConsumer);
         }
+    }
+
+    /// Whether to wait for a window that has room for more than crumbs, each of
+    /// which would cost a frame and a system call.
+    fn waits_for_window(&mut self, now: Instant) -> bool {
+        let until = *self.small_until.get_or_insert(now + CRUMBS_AFTER);
+        self.due = [self.due, Some(until)].into_iter().flatten().min();
+        now < until
     }
 
     /// Ends a stream whose client takes nothing of what waits, for too long.
@@ -372,19 +389,23 @@ impl JoinStream {
                         if until.is_some() {
                             self.due = [until, self.expires()].into_iter().flatten().min();
                         }
-                        self.outgoing.set_behind(false);
                         return Fill::Dry;
                     }
                     Step::Trailers(goodbye) => return Fill::End(goodbye),
                 },
             };
             if data.len() > left {
+                if (1..SMALL_WINDOW).contains(&limit) && parts.is_empty() && self.waits_for_window(now) {
+                    self.held = Some(data);
+                    return Fill::Dry;
+                }
                 let rest = data.split_off(left);
                 self.held = Some(rest);
             }
             left -= data.len();
             if !data.is_empty() {
                 self.stalled_at = None;
+                self.small_until = None;
                 parts.push(data);
             }
             if self.held.is_some() {

@@ -67,8 +67,14 @@ const READS_PER_TURN: usize = 4;
 /// that receive what they bring about must get theirs before their outboxes are
 /// full. A quarter of what one holds by default.
 const WORK_PER_TURN: usize = 256;
+/// What a join counts for among those.
+const JOIN_WORK: usize = 15;
 /// How many HTTP/2 frames a turn reads, whatever they are for.
 const FRAMES_PER_TURN: u32 = 512;
+/// How long a turn reads, when there is that much: the others' turn.
+const TURN: Duration = Duration::from_micros(200);
+/// After how many events it is looked how long that was.
+const LOOK_EVENTS: usize = 8;
 /// How many streams a connection may have whatever the memory for signals.
 const FEW_STREAMS: usize = 16;
 /// What a stream takes of that memory, at rest.
@@ -86,6 +92,8 @@ const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to close after it was told all.
 const LINGER: Duration = Duration::from_secs(1);
+/// Who sends so much meanwhile doesn't listen.
+const LINGER_BYTES: usize = 1_048_576;
 
 /// What TLS begins with, before its version. Source: RFC 8446, 5.1.
 const TLS_HANDSHAKE: u8 = 22;
@@ -174,6 +182,8 @@ pub struct Transport<I> {
     heard_bytes: usize,
     /// How many of them count for its pace already.
     paid_bytes: usize,
+    /// How many came after the end.
+    thrown_away: usize,
     pinged_at: Option<Instant>,
     /// The earliest that a stream has something to do without being rung.
     due: Option<Instant>,
@@ -227,6 +237,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             opened_at: now,
             heard_bytes: 0,
             paid_bytes: 0,
+            thrown_away: 0,
             heard_at: now,
             pinged_at: None,
             due: None,
@@ -345,7 +356,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     fn read(&mut self, context: &mut Context<'_>, scratch: &mut Scratch, now: Instant) -> Result<bool, Over> {
         // Those of the turn before: what was read was read.
         let frames = self.http.allow(FRAMES_PER_TURN);
-        if frames > 0 {
+        if frames > 0 || self.heard_bytes != self.paid_bytes {
             self.spend(now, frames);
         }
         if let Some(until) = self.paced {
@@ -360,7 +371,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         }
         if !self.leftover.is_empty() {
             let leftover = std::mem::take(&mut self.leftover);
-            self.digest(context, &leftover, &mut scratch.commands);
+            self.digest(context, &leftover, &mut scratch.commands, now);
         }
         if scratch.read.is_empty() {
             scratch.read.resize(READ_BYTES, 0);
@@ -395,7 +406,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             self.heard_at = now;
             self.pinged_at = None;
             if self.phase == Phase::Serving {
-                self.digest(context, &buffer[..length], commands);
+                self.digest(context, &buffer[..length], commands, now);
+                continue;
+            }
+            self.thrown_away += length;
+            if self.thrown_away > LINGER_BYTES {
+                return Err(Over);
             }
         }
         Ok(true)
@@ -407,9 +423,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     }
 
     /// Deals with what came, as far as it fits the turn.
-    fn digest(&mut self, context: &mut Context<'_>, bytes: &[u8], commands: &mut Vec<Command>) {
+    fn digest(&mut self, context: &mut Context<'_>, bytes: &[u8], commands: &mut Vec<Command>, now: Instant) {
         let mut input = bytes;
+        let mut events = 0_usize;
         while self.work < WORK_PER_TURN && self.backlogged.is_none() {
+            events += 1;
+            if events.is_multiple_of(LOOK_EVENTS) && now.elapsed() > TURN {
+                break;
+            }
             match self.http.next(&mut input) {
                 Ok(None) => break,
                 Ok(Some(event)) => self.on_event(context, event, commands),
@@ -440,6 +461,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         match event {
             Event::Request { stream, head, end } => {
                 self.work += 1;
+                self.messages += 1;
                 self.begin(stream, &head, end);
                 if end {
                     self.on_data(context, stream, &[], true, commands);
@@ -477,6 +499,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 let stream = JoinStream::new(outgoing, reader, Credentials::of(head), Instant::now());
                 self.is_due(stream.due());
                 self.messages += JOIN_MESSAGES;
+                self.work += JOIN_WORK;
                 // At once, before a frame is read: a client that waits for
                 // headers before it sends must not deadlock.
                 self.http.send_headers(id, block::response(), false);

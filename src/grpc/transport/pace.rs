@@ -9,10 +9,13 @@ use tokio::time::Instant;
 /// and a snapshot of it.
 pub(super) const JOIN_MESSAGES: usize = 100;
 
-const SECOND: Duration = Duration::from_secs(1);
+/// How much may come at once after a pause: what comes in so much time by the rate.
+const BURST: Duration = Duration::from_millis(100);
+/// And at the beginning: a peer that connects again and again begins again.
+const FIRST: Duration = Duration::from_millis(10);
 
-/// What a connection may send, sustained, and in a second after a pause; 0 is no
-/// limit.
+/// What a connection may send in a second; a tenth of it at once after a pause, and
+/// a hundredth at the beginning; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Bytes per second.
@@ -31,7 +34,8 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { bytes: now, messages: now }
+        let begin = now + BURST - FIRST;
+        Self { bytes: begin, messages: begin }
     }
 
     /// So much was read. Until when nothing more is, if not for now.
@@ -48,7 +52,7 @@ fn spend(arrival: &mut Instant, now: Instant, amount: usize, rate: u64) -> Optio
     }
     let nanos = (amount as u64).saturating_mul(1_000_000_000) / rate;
     *arrival = (*arrival).max(now) + Duration::from_nanos(nanos);
-    (*arrival > now + SECOND).then(|| *arrival - SECOND)
+    (*arrival > now + BURST).then(|| *arrival - BURST)
 }
 
 #[cfg(test)]
@@ -58,29 +62,30 @@ mod tests {
     const RATES: Rates = Rates { bytes: 1_000, messages: 100 };
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_of_it_at_once_and_then_the_rate() {
+    async fn little_at_the_beginning_more_after_a_pause_and_then_the_rate() {
         let begin = Instant::now();
         let mut pace = Pace::new(begin);
-        assert_eq!(pace.spend(begin, 1_000, 100, RATES), None);
-        assert_eq!(pace.spend(begin, 500, 0, RATES), Some(begin + SECOND / 2));
-        assert_eq!(pace.spend(begin + SECOND / 2, 0, 0, RATES), None);
-        let mut now = begin + SECOND / 2;
-        let mut read = 0;
-        while now < begin + 10 * SECOND {
-            match pace.spend(now, 100, 1, RATES) {
+        assert_eq!(pace.spend(begin, 10, 1, RATES), None);
+        assert_eq!(pace.spend(begin, 90, 0, RATES), Some(begin + 9 * FIRST));
+        let rested = begin + 10 * BURST;
+        assert_eq!(pace.spend(rested, 100, 10, RATES), None);
+        assert_eq!(pace.spend(rested, 50, 0, RATES), Some(rested + BURST / 2));
+        let (mut now, mut read) = (rested + BURST / 2, 0);
+        while now < rested + 100 * BURST {
+            match pace.spend(now, 20, 0, RATES) {
                 None => now += Duration::from_millis(1),
                 Some(until) => now = until,
             }
-            read += 100;
+            read += 20;
         }
-        assert!((9_500..=10_600).contains(&read), "{read}");
+        assert!((9_800..=10_200).contains(&read), "{read}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn messages_count_however_small() {
         let begin = Instant::now();
         let mut pace = Pace::new(begin);
-        assert_eq!(pace.spend(begin, 1, 150, RATES), Some(begin + SECOND / 2));
+        assert_eq!(pace.spend(begin, 1, 11, RATES), Some(begin + 10 * FIRST));
         let mut pace = Pace::new(begin);
         assert_eq!(pace.spend(begin, usize::MAX, usize::MAX, Rates::default()), None);
     }

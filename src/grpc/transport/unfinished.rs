@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Budget, Charge, Refusal, Spent};
+use crate::domain::{Budget, Charge, MEMORY_STEP, Refusal, Spent};
 
 /// So few bytes are part of what a stream takes at rest.
 const FEW_BYTES: usize = 1_024;
@@ -21,7 +21,7 @@ impl Unfinished {
     /// So many bytes are kept until more comes.
     ///
     /// # Errors
-    /// `SERVER_FULL` when it is more than its share of a budget that is used up.
+    /// `SERVER_FULL` when it is more than a little and too much waits.
     pub(super) fn keep(&mut self, bytes: usize, budget: &Arc<Budget>) -> Result<(), Refusal> {
         if bytes <= FEW_BYTES {
             self.0 = None;
@@ -29,8 +29,9 @@ impl Unfinished {
         }
         self.0 = None;
         self.0 = Some(Charge::of(budget, Spent::Waiting, bytes));
-        let share = budget.share();
-        if bytes > share { Err(budget.refuses_bytes(bytes, share)) } else { Ok(()) }
+        // Whoever may have sent them: they are the first to go.
+        let is_short = budget.share() != usize::MAX;
+        if is_short && bytes > MEMORY_STEP { Err(budget.refuses_bytes(bytes, MEMORY_STEP)) } else { Ok(()) }
     }
 }
 

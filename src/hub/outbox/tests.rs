@@ -165,6 +165,7 @@ fn one_byte_too_many_overflows() {
     let mut bed = Bed::new(0, 4, 0);
     assert!(bed.push("ab") && bed.broadcast("cd"));
     assert_eq!(bed.taken(), ["ab", "cd"]);
+    bed.outbox.set_behind(true);
     assert!(bed.broadcast("abcd") && !bed.push("e"));
 }
 

@@ -139,7 +139,7 @@ async fn arguments_that_make_no_command_are_bad_usage() {
         (&["disconnect", "demo"], "<CONNECTION_ID>"),
         (&["send", "demo", "two", "words"], "'words'"),
         (&["sessions", "--server", "ftp://here"], "http"),
-        (&["sessions", "--server", "https://here"], "https is not supported"),
+        (&["sessions", "--client-key", "key.pem"], "--client-cert"),
         (&["sessions", "--server", ""], "--server"),
         (&["sessions", "--token", "a\nb"], "visible ASCII"),
     ] {
