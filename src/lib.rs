@@ -40,3 +40,6 @@ pub mod server;
 pub mod session;
 #[cfg(feature = "server")]
 pub mod telemetry;
+
+#[cfg(test)]
+mod fuzz;

@@ -217,7 +217,7 @@ impl fmt::Debug for ResumeToken {
 pub struct TokenHash([u8; 32]);
 
 /// What makes a backend's call safe to repeat.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(Arc<str>);
 
 impl IdempotencyKey {

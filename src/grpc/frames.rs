@@ -275,4 +275,38 @@ mod tests {
             read(vec![bytes]);
         }
     }
+
+    /// Any bytes: frames, or a refusal, however they are cut, and never more kept
+    /// than the largest frame.
+    #[test]
+    fn fuzz_frames() {
+        fn cut(bytes: &[u8], length: usize) -> (Vec<Request>, Option<Refusal>) {
+            let (mut cutter, mut all) = (Cutter::default(), Vec::new());
+            for mut piece in bytes.chunks(length) {
+                loop {
+                    match cutter.next(&mut piece, &Limits::default()) {
+                        Ok(Some(frame)) => all.push(frame),
+                        Ok(None) => break,
+                        Err(refusal) => return (all, Some(refusal)),
+                    }
+                }
+                assert!(cutter.held() <= 2 * (PREFIX_BYTES + MAX_FRAME_BYTES));
+            }
+            (all, cutter.end().err())
+        }
+        bolero::check!().for_each(|input: &[u8]| {
+            let (how, rest) = crate::fuzz::split(input);
+            // Lengths as they should be, mostly: else nearly nothing is a frame.
+            let bytes = match how % 2 {
+                0 => rest.to_vec(),
+                _ => rest
+                    .chunks(1 + usize::from(how))
+                    .flat_map(|message| [&[0, 0, 0, 0, message.len() as u8][..], message].concat())
+                    .collect(),
+            };
+            let whole = cut(&bytes, bytes.len().max(1));
+            assert_eq!(cut(&bytes, 1), whole);
+            assert_eq!(cut(&bytes, 7), whole);
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! The first responses to backends' calls, by their keys.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     mem,
     time::Duration,
 };
@@ -17,7 +17,9 @@ pub const KEYS_KEPT_FOR: Duration = Duration::from_secs(600);
 /// The responses, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Responses {
-    by_key: HashMap<IdempotencyKey, ServerAccepted>,
+    /// Ordered, because a table of many would move as a whole when it grows, and the
+    /// session would wait.
+    by_key: BTreeMap<IdempotencyKey, ServerAccepted>,
     expiries: VecDeque<(Duration, IdempotencyKey)>,
     held: usize,
 }
@@ -25,8 +27,7 @@ pub(super) struct Responses {
 /// About how many bytes of memory a response takes with its key.
 fn size(key: &IdempotencyKey, response: &ServerAccepted) -> usize {
     let named = response.not_connected.iter().map(Named::size).sum::<usize>();
-    // In the map and in the list; the map is at most seven eighths full, and half
-    // empty after it grew.
+    // In the map and in the list, both of which may be half empty.
     let places =
         2 * mem::size_of::<(IdempotencyKey, ServerAccepted)>() + 2 * mem::size_of::<(Duration, IdempotencyKey)>();
     places + key.size() + named

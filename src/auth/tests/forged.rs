@@ -1,5 +1,7 @@
 //! Tokens with every field forged.
 
+use std::panic::AssertUnwindSafe;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -165,4 +167,59 @@ proptest! {
             prop_assert_eq!(refused(answer), Reason::TokenInvalid);
         }
     }
+}
+
+/// Any text is refused, and so is what a good token becomes when anything of it is
+/// changed.
+#[test]
+fn fuzz_tokens() {
+    let (gate, good) = (AssertUnwindSafe(gate()), with(|_| {}));
+    bolero::check!().for_each(|input: &[u8]| {
+        let (how, rest) = crate::fuzz::split(input);
+        let token = match how % 4 {
+            0 => rest.to_vec(),
+            1 => {
+                let mut parts = rest.splitn(3, |byte| *byte == 0).map(|part| URL_SAFE_NO_PAD.encode(part));
+                let [header, claims, signature] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+                format!("{header}.{claims}.{signature}").into_bytes()
+            }
+            2 => {
+                // Another's claims, with a signature that is good for its own.
+                let mut parts = good.split('.');
+                let (header, signature) = (parts.next().unwrap(), parts.next_back().unwrap());
+                format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(rest)).into_bytes()
+            }
+            _ => {
+                let mut token = good.clone().into_bytes();
+                for change in rest.chunks_exact(2) {
+                    let at = usize::from(change[0]) % token.len();
+                    token[at] = change[1];
+                }
+                token
+            }
+        };
+        let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", &token[..]].concat()) else { return };
+        let answer = gate.join(&HeaderMap::from_iter([(AUTHORIZATION, value)]), &session("s"));
+        assert_eq!(answer.is_ok(), token == good.as_bytes(), "{:?}", String::from_utf8_lossy(&token));
+    });
+}
+
+/// Any file of keys is read, or refused with a reason.
+#[test]
+fn fuzz_keys() {
+    let good = json!({ "keys": [Signer::new("k", Algorithm::ES256).jwk()] }).to_string();
+    bolero::check!().for_each(|input: &[u8]| {
+        let (how, rest) = crate::fuzz::split(input);
+        let mut file = if how % 2 == 0 { rest.to_vec() } else { good.clone().into_bytes() };
+        if how % 2 == 1 {
+            for change in rest.chunks_exact(3) {
+                let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % file.len();
+                file[at] = change[2];
+            }
+        }
+        if let Err(wrong) = Keys::new(None, Some(&file)) {
+            assert!(!wrong.to_string().is_empty());
+        }
+        let _ = Secret::new(rest);
+    });
 }

@@ -359,4 +359,29 @@ mod tests {
             prop_assert_eq!(bytes.to_vec(), expected);
         }
     }
+
+    /// What is read by hand is what the generated code reads, of any bytes and of
+    /// damaged sends.
+    #[test]
+    fn fuzz_send() {
+        bolero::check!().for_each(|input: &[u8]| {
+            let (how, rest) = crate::fuzz::split(input);
+            let message = match how % 2 {
+                0 => rest.to_vec(),
+                _ => {
+                    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+                    let Some((send, damage)) = crate::fuzz::seeded(&(sends(), damage), rest) else { return };
+                    let mut message = JoinRequest { frame: Some(Frame::Send(send)) }.encode_to_vec();
+                    for (at, byte) in damage {
+                        let at = at.index(message.len());
+                        message[at] = byte;
+                    }
+                    message
+                }
+            };
+            if let Some(read) = ours(&message) {
+                assert_eq!(Some(read), generated_read(&message));
+            }
+        });
+    }
 }

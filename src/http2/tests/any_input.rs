@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fuzz;
 
 /// Frames that are mostly as they should be, on few streams.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
@@ -112,4 +113,51 @@ proptest! {
         let whole = run(&[&bytes]);
         prop_assert_eq!(&run(&bytes.chunks(3).collect::<Vec<_>>()), &whole);
     }
+}
+
+/// Frames of which each byte decides something: its kind, its stream, what is in it.
+fn frames_of(bytes: &[u8]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    let mut rest = bytes;
+    while let [how, which, more @ ..] = rest {
+        let id = 2 * u32::from(which % 8) + 1;
+        let (content, after) = more.split_at(usize::from(which / 8).min(more.len()));
+        let made = match how % 12 {
+            0 => post(id, how & 16 != 0),
+            1 => headers(id, &[&POST[..], &[("x", &"v".repeat(content.len()))]].concat(), how & 16 != 0),
+            2 => headers(id, &[("x", "trailer")], true),
+            3 | 4 => data(id, content, how & 16 != 0),
+            5 => frame(kind::DATA, flag::PADDED | how & 1, id, content),
+            6 => reset(id),
+            7 => frame(kind::SETTINGS, 0, 0, content),
+            8 => frame(kind::WINDOW_UPDATE, 0, id & 7, content),
+            9 => frame(kind::HEADERS, how >> 4, id, &block(&POST)),
+            10 => frame(kind::CONTINUATION, how >> 4, id, content),
+            _ => frame(which % 12, *how, id, content),
+        };
+        frames.extend(made);
+        rest = after;
+    }
+    frames
+}
+
+/// Any bytes, or frames, cut anywhere: the same comes out.
+#[test]
+fn fuzz_http2() {
+    bolero::check!().for_each(|input: &[u8]| {
+        let (how, rest) = fuzz::split(input);
+        let bytes = match how % 4 {
+            0 => rest.to_vec(),
+            1 => begun(rest.to_vec()),
+            _ => begun(frames_of(rest)),
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        let whole = run(&[&bytes]);
+        for length in [1, 3, 1 + usize::from(how)] {
+            assert_eq!(run(&bytes.chunks(length).collect::<Vec<_>>()), whole);
+        }
+        assert!(whole.1.len() <= 200 + 100 * bytes.len(), "a little makes it say much");
+    });
 }

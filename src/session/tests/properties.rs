@@ -78,3 +78,14 @@ fn the_histories_meet_everything_worth_meeting() {
         assert!(met.get(what).is_some_and(|times| *times >= 10), "{what}: {met:?}");
     }
 }
+
+/// The same histories, as a fuzzer has them: commands, resumes, losses of streams,
+/// windows and rates, whose every step is checked.
+#[test]
+fn fuzz_session() {
+    bolero::check!().for_each(|input: &[u8]| {
+        if let Some((limits, history)) = crate::fuzz::seeded(&(limits(), history()), input) {
+            play(limits, history);
+        }
+    });
+}
