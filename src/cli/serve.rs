@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     server::{ServeArgs, Server},
-    telemetry::{LogFormat, init_logging},
+    telemetry::{LogFormat, init_logging, watch_panics},
 };
 
 /// Serves until SIGTERM or SIGINT and the drain that follows.
@@ -34,6 +34,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     if let Err(wrong) = init_logging(format, &level) {
         return bad_usage(&format!("invalid value '{level}' for '--log-level': {wrong}"));
     }
+    watch_panics();
     config.open_files = raise_open_files();
     let (listen, has_tokens, has_tls) = (config.listen, config.tokens.is_some(), config.tls.is_some());
     let bound = Server::bind(config).and_then(|server| {

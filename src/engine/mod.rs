@@ -205,6 +205,9 @@ pub trait Room: Send {
     /// A stream receives no more, and ends.
     fn release(&mut self, handle: Handle, farewell: Farewell);
 
+    /// The session is no more, because of a bug of its own: every stream ends.
+    fn abandon(&mut self, farewell: Farewell);
+
     /// An event took its place: hand it to those attached that it is for. Those
     /// whose outbox overflows are told in `overflowed`, and get nothing more.
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>);

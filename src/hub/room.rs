@@ -302,6 +302,13 @@ impl Room for HubRoom {
         }
     }
 
+    fn abandon(&mut self, farewell: Farewell) {
+        for seat in self.groups.drain(..).flat_map(|group| group.seats) {
+            seat.outbox.release(farewell);
+        }
+        self.index = ConnectionMap::default();
+    }
+
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>) {
         match &entry.event {
             Event::Signal { audience: Audience::Only(ids), .. } => self.address(ids, entry, overflowed),
@@ -358,7 +365,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{ConnectionId, Ending, Limits, Relief, SessionId, Signal},
+        domain::{ConnectionId, Ending, Limits, Reason, Relief, SessionId, Signal},
         engine::{Node as _, lock},
         hub::{Capacity, Encoding, Hub, Next, Outlet, Reading},
         telemetry::Registry,
@@ -429,6 +436,20 @@ mod tests {
         assert_eq!(spent(), "event 1".len());
         drop(frames);
         assert_eq!(spent(), 0);
+    }
+
+    #[test]
+    fn an_abandoned_rooms_streams_are_told_after_what_they_had() {
+        let (hub, mut room) = hub();
+        let outlets: Vec<_> = (0..3).map(|name| join(&hub, &mut *room, name)).collect();
+        room.deliver(&broadcast(), &mut Vec::new());
+        let ending = Ending::Refused(Reason::EngineUnavailable);
+        room.abandon(Farewell { ending, resumable: false, retry_after: None });
+        for outlet in &outlets {
+            let mut reading = Reading::new(Arc::clone(outlet.outbox()));
+            assert_eq!(reading.take(), Next::Frames(Bytes::from_static(b"event 1")));
+            assert!(matches!(reading.take(), Next::End(goodbye) if goodbye.farewell.ending == ending));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     domain::{Relief, Spent},
     engine::Engine,
     hub::Hub,
-    telemetry::{Metrics, Registry},
+    telemetry::{Metrics, Registry, panics},
 };
 
 /// How long a caller may take for a request's head.
@@ -90,6 +90,7 @@ impl Admin {
         ] {
             gauge.set(value as f64);
         }
+        metrics.panics.absolute(panics());
         let budget = self.hub.memory();
         metrics.memory_limit.set(budget.limit().unwrap_or(0) as f64);
         for (gauge, spent) in metrics.memory.iter().zip(Spent::ALL) {

@@ -118,6 +118,8 @@ pub struct Metrics {
     pub resumes: Counter,
     /// Streams that resumed a connection with a gap.
     pub resumes_with_gap: Counter,
+    /// Panics caught.
+    pub panics: Counter,
     /// TCP connections accepted.
     pub accepts: Counter,
     /// Failures of `accept`, as when file descriptors run out.
@@ -151,6 +153,10 @@ impl Metrics {
         describe_counter!("signalbox_refusals_total", "Sends, joins and calls refused, by reason");
         describe_counter!("signalbox_closes_total", "Streams ended, by reason");
         describe_counter!("signalbox_joins_total", "Joins let in, by outcome");
+        describe_counter!(
+            "signalbox_panics_total",
+            "Panics in this process: each is a bug, and ended what it happened to"
+        );
         describe_counter!("signalbox_tcp_accepts_total", "TCP connections accepted");
         describe_counter!("signalbox_tcp_accept_failures_total", "Failures to accept a TCP connection");
         describe_gauge!("signalbox_sessions", "Sessions with somebody in them");
@@ -184,6 +190,7 @@ impl Metrics {
             joins: counter!("signalbox_joins_total", "outcome" => "new"),
             resumes: counter!("signalbox_joins_total", "outcome" => "resumed"),
             resumes_with_gap: counter!("signalbox_joins_total", "outcome" => "resumed_with_gap"),
+            panics: counter!("signalbox_panics_total"),
             accepts: counter!("signalbox_tcp_accepts_total"),
             accept_failures: counter!("signalbox_tcp_accept_failures_total"),
             sessions: gauge!("signalbox_sessions"),

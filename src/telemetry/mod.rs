@@ -4,7 +4,9 @@ pub mod audit;
 mod caps;
 mod logging;
 mod metrics;
+mod panics;
 
 pub use caps::{Cap, Caps};
 pub use logging::{LogFormat, init_logging};
 pub use metrics::{Metrics, Registry, SignalSource, UnaryMethod};
+pub use panics::{panics, watch_panics};

@@ -295,6 +295,10 @@ impl Room for WitnessedRoom {
         self.room.release(handle, farewell);
     }
 
+    fn abandon(&mut self, farewell: Farewell) {
+        self.room.abandon(farewell);
+    }
+
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>) {
         {
             let order = &mut lock(&self.record.lives)[self.life].order;

@@ -11,6 +11,7 @@ mod watching;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicIsize, AtomicU64, Ordering},
@@ -174,7 +175,7 @@ impl Inner {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(id.clone()).or_insert_with(|| {
             let session = Session::new(Arc::clone(&self.limits));
-            let (log, decisions) = [Spent::Logs, Spent::Decisions].map(|spent| Charge::new(&self.budget, spent)).into();
+            let (log, decisions) = self.charges();
             let state = SlotState { session, room: None, filed: None, removed: false, log, decisions };
             Arc::new(Slot { id: id.clone(), state: Mutex::new(state) })
         }))
@@ -197,13 +198,44 @@ impl Inner {
         let now = self.clock.now();
         let mut effects = Vec::new();
         state.session.set_frugal(self.budget.is_frugal());
-        let done = work(&mut state, now, &mut effects);
         let lived = before.as_ref().map(|facts| facts.epoch);
-        self.carry_out(slot, &mut state, now, effects, outlet, lived);
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            let done = work(&mut state, now, &mut effects);
+            self.carry_out(slot, &mut state, now, effects, outlet, lived);
+            done
+        }));
+        let done = worked.unwrap_or_else(|panic| {
+            self.abandon(slot, &mut state, before.as_ref());
+            resume_unwind(panic)
+        });
         self.counts.update(before.as_ref(), state.session.facts().as_ref());
         self.account(&mut state);
         self.file(slot, &mut state);
         Some(done)
+    }
+
+    /// Ends a session that panicked half-way through a change: its promises hold no
+    /// longer, and its members start anew. Every other session goes on.
+    fn abandon(&self, slot: &Slot, state: &mut SlotState, before: Option<&Facts>) {
+        let ending = Ending::Refused(Reason::EngineUnavailable);
+        if let Some(mut room) = state.room.take() {
+            room.abandon(Farewell { ending, resumable: false, retry_after: None });
+        }
+        if let Some(facts) = before {
+            self.watchers.see(&slot.id, || Change::SessionEnded(slot.id.clone(), facts.epoch));
+        }
+        self.counts.update(before, None);
+        if let Some(filed) = state.filed.take() {
+            lock(&self.deadlines).remove(&(filed, slot.id.clone()));
+        }
+        state.removed = true;
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&slot.id);
+        (state.log, state.decisions) = self.charges();
+        state.session = Session::new(Arc::clone(&self.limits));
+    }
+
+    fn charges(&self) -> (Charge, Charge) {
+        [Spent::Logs, Spent::Decisions].map(|spent| Charge::new(&self.budget, spent)).into()
     }
 
     /// Counts what the session holds. Beyond the budget, its log takes no more

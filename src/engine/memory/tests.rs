@@ -25,7 +25,12 @@ impl Node for Silent {
 impl Room for Nobody {
     fn attach(&mut self, _: Handle, _: View, _: OutletId) {}
     fn release(&mut self, _: Handle, _: Farewell) {}
-    fn deliver(&mut self, _: &Entry, _: &mut Vec<Handle>) {}
+    fn abandon(&mut self, _: Farewell) {}
+    fn deliver(&mut self, entry: &Entry, _: &mut Vec<Handle>) {
+        if matches!(&entry.event, Event::Signal { signal, .. } if signal.data() == "a bug") {
+            panic!("a bug");
+        }
+    }
     fn answer(&mut self, _: Handle, _: &SendResult, _: &mut Vec<Handle>) {}
 }
 
@@ -130,4 +135,29 @@ async fn keyed_calls_are_refused_when_no_more_responses_can_be_remembered() {
     assert_eq!(budget.relieved(Relief::Calls), 1);
     fill(&engine, "s", 10, Some("first")).await.expect("what is remembered is repeated");
     fill(&engine, "s", 10, None).await.expect("no key, nothing to remember");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_session_and_nothing_else() {
+    let (engine, budget) = bed(0);
+    for (name, session) in [(1, "broken"), (2, "broken"), (3, "whole")] {
+        engine.join(id(session), OutletId(name.into()), join(name, None)).await.expect("a place");
+        fill(&engine, session, 20, Some("key")).await.expect("all of them");
+    }
+    let kept = budget.spent(Spent::Logs);
+    let epoch = engine.session(id("broken")).await.expect("a session").epoch;
+    let bug = || async {
+        let signal = Signal::parse(String::new(), "a bug".into()).expect("a signal");
+        engine.send_from_server(id("broken"), ServerSend { signal, to: None, key: None }).await
+    };
+    let panicked = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(bug())).await;
+    assert!(panicked.is_err());
+    let gone = engine.session(id("broken")).await.expect_err("it is gone");
+    assert_eq!(gone.reason, Reason::SessionNotFound);
+    assert_eq!(engine.stats(), Stats { sessions: 1, attached: 1, detached: 0 });
+    assert!(budget.spent(Spent::Logs) < kept);
+    fill(&engine, "whole", 5, None).await.expect("the other goes on");
+    let joined = engine.join(id("broken"), OutletId(4), join(4, None)).await.expect("a place in its next life");
+    assert!(joined.admission.epoch > epoch);
+    assert_eq!((joined.admission.sequence, joined.admission.snapshot.len()), (1, 1));
 }

@@ -282,7 +282,7 @@ impl JoinStream {
             if let Some(reader) = &self.reader {
                 reader.expire(&joined.grant);
             }
-            joined.link.detach(Ending::Refused(Reason::TokenExpired));
+            detach(&joined, Ending::Refused(Reason::TokenExpired));
         }
     }
 
@@ -302,17 +302,17 @@ impl JoinStream {
             reader.refuse(refusal);
         }
         if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
-            joined.link.detach(ending);
+            detach(&joined, ending);
         }
     }
 
     /// Ends the stream after a panic in its service; its session is told.
-    fn panicked(&mut self) {
+    pub(super) fn panicked(&mut self) {
         if let Some(reader) = &self.reader {
             reader.panicked();
         }
         if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
-            joined.link.detach(Ending::Refused(Reason::EngineUnavailable));
+            detach(&joined, Ending::Refused(Reason::EngineUnavailable));
         }
     }
 
@@ -347,7 +347,7 @@ impl JoinStream {
         if self.outgoing.outbox().ending() == Some(Ending::SlowConsumer)
             && let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf)
         {
-            joined.link.detach(Ending::SlowConsumer);
+            detach(&joined, Ending::SlowConsumer);
         }
     }
 
@@ -370,7 +370,7 @@ impl JoinStream {
         let goodbye = self.outgoing.outbox().goodbye()?;
         self.outgoing.close(goodbye.farewell.ending);
         if let Phase::Serving(joined) = mem::replace(&mut self.phase, Phase::Deaf) {
-            joined.link.detach(ending);
+            detach(&joined, ending);
         }
         Some(goodbye)
     }
@@ -421,12 +421,17 @@ impl JoinStream {
     }
 }
 
+/// Tells the session, whose panic, should there be one, is not its transport's.
+fn detach(joined: &Joined, ending: Ending) {
+    let _ = catch_unwind(AssertUnwindSafe(|| joined.link.detach(ending)));
+}
+
 /// The sure sign that the stream is over, whoever ended it.
 impl Drop for JoinStream {
     fn drop(&mut self) {
         let ending = self.outgoing.ending();
         match mem::replace(&mut self.phase, Phase::Deaf) {
-            Phase::Serving(joined) => joined.link.detach(ending),
+            Phase::Serving(joined) => detach(&joined, ending),
             // A join that the engine lets in must be let go again.
             Phase::Joining(joining) => drop(tokio::spawn(async move {
                 if let Ok(joined) = joining.await {

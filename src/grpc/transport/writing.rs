@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, IoSlice},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -107,7 +108,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 if join.waits(now) {
                     return false;
                 }
-                let fill = join.fill(limit, now, parts);
+                // A panic costs its stream and nothing else.
+                let Ok(fill) = catch_unwind(AssertUnwindSafe(|| join.fill(limit, now, parts))) else {
+                    join.panicked();
+                    parts.clear();
+                    drop(self.http.reset(id, ErrorCode::INTERNAL_ERROR));
+                    return false;
+                };
                 let due = join.due();
                 self.frame(id, parts);
                 match fill {

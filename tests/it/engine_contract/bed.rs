@@ -240,6 +240,10 @@ impl Room for RecordingRoom {
         let _ = self.seats.remove(at).outlet.told.send(Told::Released(farewell));
     }
 
+    fn abandon(&mut self, farewell: Farewell) {
+        panic!("the engine panicked: {farewell:?}");
+    }
+
     fn deliver(&mut self, entry: &Entry, overflowed: &mut Vec<Handle>) {
         assert!(entry.sequence > self.last, "{} came after {}", entry.sequence, self.last);
         self.last = entry.sequence;
