@@ -3,7 +3,7 @@
 
 fn main() {
     println!(
-        "\nleft out here, run by tests/all: Python against the release binary, README.md's commands, counting the \
-         instructions of the hot paths, buf lint"
+        "\nleft out here, run by tests/all: Python against the release binary, README.md's commands, h2spec, \
+         counting the instructions of the hot paths, buf lint"
     );
 }
