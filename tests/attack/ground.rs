@@ -38,6 +38,7 @@ pub(crate) struct Ground {
     divide: usize,
     units: AtomicU64,
     connections: AtomicU64,
+    joined: AtomicU64,
     answers: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -80,6 +81,7 @@ impl Ground {
         if peer.ended > 0 {
             self.answered("status");
         }
+        self.joined.fetch_add(peer.joined, Ordering::Relaxed);
     }
 
     /// Has several attackers, each on a connection of its own that is made anew
@@ -139,6 +141,7 @@ pub(crate) fn run(attack: &Attack, time: Duration, divide: usize, cpu: Option<us
         divide,
         units: AtomicU64::new(0),
         connections: AtomicU64::new(0),
+        joined: AtomicU64::new(0),
         answers: Mutex::default(),
     };
     // In turn, because machines have moods.
@@ -174,6 +177,8 @@ pub(crate) fn run(attack: &Attack, time: Duration, divide: usize, cpu: Option<us
         seconds: took.as_secs_f64(),
         units: ground.units.load(Ordering::Relaxed),
         unit: attack.unit,
+        wants_refusals: attack.kind == Kind::Tokens,
+        joined: ground.joined.load(Ordering::Relaxed),
         connections,
         cpu: cpu.as_secs_f64() / took.as_secs_f64(),
         memory: (before, peak, server.memory().0),

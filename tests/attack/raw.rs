@@ -30,6 +30,12 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const JOIN: &str = "/signalbox.v1.SignalingService/Join";
 pub(crate) const SEND: &str = "/signalbox.v1.SignalingService/SendFromServer";
 
+/// What is before a gRPC message: a flag and its length.
+const MESSAGE_HEAD: usize = 5;
+/// How a `JoinResponse` with `joined` begins: the field's number, and that it has a
+/// length.
+const JOINED: u8 = 5 << 3 | 2;
+
 /// How long a write may take before the peer counts as cut off.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -135,6 +141,8 @@ pub(crate) struct Peer {
     pub(crate) ended: u64,
     /// How many bytes of data came.
     pub(crate) data: u64,
+    /// How many frames of data began with the event that tells of a join.
+    pub(crate) joined: u64,
 }
 
 impl Peer {
@@ -150,7 +158,7 @@ impl Peer {
     pub(crate) fn greet(address: SocketAddr, settings: &[(u16, u32)]) -> io::Result<Self> {
         let tcp = Self::silent(address)?;
         let (rest, goaway) = (Vec::new(), None);
-        let mut peer = Self { tcp, next: 1, rest, goaway, resets: 0, ended: 0, data: 0 };
+        let mut peer = Self { tcp, next: 1, rest, goaway, resets: 0, ended: 0, data: 0, joined: 0 };
         let mut payload = Vec::new();
         for (name, value) in settings {
             payload.extend_from_slice(&name.to_be_bytes());
@@ -212,7 +220,10 @@ impl Peer {
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
             let Some(payload) = self.rest.get(at + 9..at + 9 + length) else { break };
             match head[3] {
-                kind::DATA => self.data += length as u64,
+                kind::DATA => {
+                    self.data += length as u64;
+                    self.joined += u64::from(payload.get(MESSAGE_HEAD) == Some(&JOINED));
+                }
                 kind::HEADERS if head[4] & END_STREAM != 0 => self.ended += 1,
                 kind::RST_STREAM => self.resets += 1,
                 kind::GOAWAY if length >= 8 => {

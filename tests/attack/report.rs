@@ -20,6 +20,10 @@ pub(crate) struct Report {
     pub(crate) units: u64,
     pub(crate) unit: &'static str,
     pub(crate) connections: u64,
+    /// Whether no attacker may join, and the audit log must say so.
+    pub(crate) wants_refusals: bool,
+    /// How many joins of attackers were let in, where they looked.
+    pub(crate) joined: u64,
     /// Of one CPU.
     pub(crate) cpu: f64,
     /// Before, at the most, after; in bytes.
@@ -81,6 +85,10 @@ impl Report {
         let (failures, lines) = (self.accept_failures / self.seconds, self.refusals_logged as f64 / self.seconds);
         check(failures > FAILURES_PER_SECOND, format!("accepting failed {failures:.0} times a second"));
         check(self.seconds > 1.0 && lines > LINES_PER_SECOND * 1.5, format!("{lines:.0} log lines a second"));
+        if self.wants_refusals {
+            check(self.joined > 0, format!("{} were let in", self.joined));
+            check(self.refusals_logged == 0, "the audit log says nothing".to_owned());
+        }
         if strict {
             let took = self.newcomer.unwrap_or_default();
             check(took > NEWCOMER, format!("a newcomer took {took:.2?}; the bound is {NEWCOMER:?}"));
