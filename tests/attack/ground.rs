@@ -31,6 +31,10 @@ const SLACK: u64 = 24 * 1_024 * 1_024;
 /// How long a round of calm, or of attack, is at the most.
 const ROUND: Duration = Duration::from_millis(2_500);
 
+/// How long what the last round left behind may take to be cleared away, before a
+/// round counts as calm.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// What attackers work with.
 pub(crate) struct Ground {
     pub(crate) address: SocketAddr,
@@ -148,7 +152,10 @@ pub(crate) fn run(attack: &Attack, time: Duration, divide: usize, cpu: Option<us
     let rounds = (time.as_secs_f64() / ROUND.as_secs_f64()).ceil().max(1.0) as u32;
     let (mut calm, mut attacked) = (bystanders.take(), bystanders.take());
     let (mut cpu, mut took, mut ended) = (Duration::ZERO, Duration::ZERO, Instant::now());
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        if round > 0 {
+            thread::sleep(SETTLE);
+        }
         bystanders.take();
         thread::sleep(time / rounds);
         calm.add(bystanders.take()).expect("the same digits");
