@@ -38,7 +38,7 @@ struct Asked {
 impl Asked {
     fn parse(arguments: impl Iterator<Item = String>) -> Self {
         let mut asked =
-            Self { time: Duration::from_millis(700), divide: 20, strict: false, markdown: None, names: Vec::new() };
+            Self { time: Duration::from_millis(400), divide: 20, strict: false, markdown: None, names: Vec::new() };
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
