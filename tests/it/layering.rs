@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("domain", &[]),
     ("proto", &[]),
+    ("fuzz", &[]),
     ("random", &[]),
     ("session", &["clock", "domain"]),
     ("engine", &["clock", "domain", "session"]),
