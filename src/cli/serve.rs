@@ -18,6 +18,9 @@ use crate::{
     telemetry::{LogFormat, init_logging, watch_panics},
 };
 
+/// For how many open files there is room from the beginning.
+const TABLE_FILES: usize = 65_536;
+
 /// Serves until SIGTERM or SIGINT and the drain that follows.
 ///
 /// Exits 0 when drained, 2 for a configuration that can't be, 1 when an address
@@ -36,6 +39,8 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     }
     watch_panics();
     config.open_files = raise_open_files();
+    use_small_pages();
+    make_room_for_files(config.open_files);
     let (listen, has_tokens, has_tls) = (config.listen, config.tokens.is_some(), config.tls.is_some());
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -74,6 +79,26 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
         .await;
     listening.abort();
     ExitCode::SUCCESS
+}
+
+/// Has the kernel's table of open files be as large as it may come to be, up to half a
+/// megabyte: whenever it grows, all threads wait for tens of milliseconds.
+fn make_room_for_files(most: Option<usize>) {
+    let last = most.unwrap_or(0).min(TABLE_FILES).saturating_sub(1);
+    if let Ok(last) = i32::try_from(last)
+        && let Err(error) = rustix::io::fcntl_dupfd_cloexec(io::stderr(), last)
+    {
+        tracing::debug!(%error, "can't make room for open files");
+    }
+}
+
+/// Has memory come in small pages: to fill one of 2 MiB takes milliseconds, in which
+/// nobody is served, and a server takes memory when it has most to do.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "can't turn off transparent huge pages");
+    }
 }
 
 /// Raises the soft limit of open files to the hard one: each TCP connection is
