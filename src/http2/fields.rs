@@ -17,6 +17,10 @@ const MAX_CONTINUATIONS: u8 = 32;
 /// a peer means to be within bounds comes near it.
 const MAX_BLOCK_RATIO: usize = 4;
 
+/// How many fields count for a frame among those that may be read in a turn. Nearly
+/// all requests have fewer.
+const FIELDS_PER_FRAME: u32 = 16;
+
 /// The most memory taken at once for a request's headers on the strength of
 /// those before.
 const MAX_LIKELY_BYTES: usize = 1_024;
@@ -109,7 +113,9 @@ impl<S> Connection<S> {
     }
 
     fn decode(&mut self, block: &[u8], mut into: Gathering) -> Result<Gathered, Error> {
-        self.decoder.decode(block, &mut into)?;
+        // A byte may stand for a field, and a frame for thousands.
+        let fields = self.decoder.decode(block, &mut into)?;
+        self.frames_left = self.frames_left.saturating_sub(fields / FIELDS_PER_FRAME);
         Ok(into.done())
     }
 

@@ -22,9 +22,9 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Reads a whole block.
-    pub(in super::super) fn decode(&mut self, mut block: &[u8], into: &mut Gathering) -> Result<(), Error> {
-        let mut is_start = true;
+    /// Reads a whole block. How many fields it has.
+    pub(in super::super) fn decode(&mut self, mut block: &[u8], into: &mut Gathering) -> Result<u32, Error> {
+        let (mut is_start, mut fields) = (true, 0);
         while let Some(first) = block.first() {
             // The commonest first: a request like the one before is all indexes.
             if first & 0x80 != 0 {
@@ -50,8 +50,9 @@ impl Decoder {
                 continue;
             }
             is_start = false;
+            fields += 1;
         }
-        Ok(())
+        Ok(fields)
     }
 
     fn literal(&mut self, block: &mut &[u8], prefix: u32, indexed: bool, into: &mut Gathering) -> Result<(), Error> {
