@@ -19,7 +19,7 @@ use signalbox::{
     clock::SystemClock,
     domain::Limits,
     engine::MemoryEngine,
-    grpc::{Control, ENCODING, Rates, Services, SignalingService, Transport, TransportSettings},
+    grpc::{Control, ENCODING, Rates, Services, SignalingService, Transport, TransportSettings, before_park},
     hub::{Capacity, Hub},
     proto::{JoinResponse, join_response::Event},
     random::{NoRandomness, Random},
@@ -207,6 +207,8 @@ impl Peer {
     pub(crate) fn turn(&mut self) {
         loop {
             self.woken.0.store(false, Ordering::Relaxed);
+            // As if the thread had nothing else to do: a turn is never put off.
+            before_park();
             let polled = pin!(&mut self.transport).poll(&mut Context::from_waker(&self.waker));
             assert!(polled.is_pending(), "the server ended the connection");
             if !self.woken.0.load(Ordering::Relaxed) {

@@ -30,7 +30,7 @@ pub use crate::http2::turned_away;
 pub use overload::keep_time;
 pub use sessions::session_service;
 pub use signaling::SignalingService;
-pub use transport::{Control, Rates, Transport, TransportSettings, after_park, before_park};
+pub use transport::{Control, InSlowLane, Rates, Transport, TransportSettings, after_park, before_park};
 pub use wire::ENCODING;
 
 /// What the services work with. Cheap to clone.

@@ -151,6 +151,11 @@ impl<S> Connection<S> {
         begun
     }
 
+    /// Whether a frame was begun since then.
+    pub fn has_begun_frames(&self) -> bool {
+        self.frames_left != self.frames_allowed
+    }
+
     /// The next thing in `input`, which moves on. None: all of it is consumed, or no
     /// more frames may be begun; a frame that is there in part is kept, but of DATA
     /// what is there is handed out at once.
@@ -321,6 +326,19 @@ impl<S> Connection<S> {
         self.peer.is_known
     }
 
+    /// Whether it is within something that it needs the whole of, and of which part
+    /// has come: a frame's header, a frame that is no DATA, or a field block, whose
+    /// stream is told.
+    pub fn is_midway(&self) -> Option<Option<StreamId>> {
+        if let Some(block) = &self.block {
+            return Some(Some(block.stream));
+        }
+        match self.reading {
+            Reading::Head(_, 1..) | Reading::Payload(_) | Reading::PadLength(_) => Some(None),
+            _ => None,
+        }
+    }
+
     /// Registers what the user keeps of a stream just announced by
     /// [`Event::Request`]. A body that comes before is refused.
     pub fn accept(&mut self, stream: StreamId, state: S) {
@@ -332,6 +350,12 @@ impl<S> Connection<S> {
     /// What the user keeps of a stream.
     pub fn get_mut(&mut self, stream: StreamId) -> Option<&mut S> {
         self.streams.get_mut(stream)?.state.as_mut()
+    }
+
+    /// Forgets the stream that was opened last, of a connection that is over: what
+    /// the user kept of it.
+    pub fn forget_newest(&mut self) -> Option<Option<S>> {
+        self.streams.pop().map(|stream| stream.state)
     }
 
     /// How many streams are open.

@@ -91,6 +91,11 @@ impl Error {
         Self::new(ErrorCode::FRAME_SIZE_ERROR, why)
     }
 
+    /// The peer takes too long for something that is needed as a whole.
+    pub const fn too_slow() -> Self {
+        Self::calm("headers, or a frame, that take too long to come")
+    }
+
     pub(super) const fn calm(why: &'static str) -> Self {
         Self::new(ErrorCode::ENHANCE_YOUR_CALM, why)
     }

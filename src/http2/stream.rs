@@ -89,6 +89,12 @@ impl<S> Streams<S> {
         Some(*stream)
     }
 
+    /// Takes the newest away.
+    pub(super) fn pop(&mut self) -> Option<Stream<S>> {
+        let newest = self.newest.as_ref()?.0;
+        self.remove(newest)
+    }
+
     fn shrink(&mut self) {
         if self.older.capacity() > FEW && self.older.len() < self.older.capacity() / 4 {
             self.older.shrink_to(self.older.len() * 2);

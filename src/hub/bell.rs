@@ -14,8 +14,11 @@ use futures_util::task::AtomicWaker;
 /// The reading side is at work and looks again before it rests.
 const AWAKE: u64 = 1 << 63;
 
+/// Rung for many transports at once.
+const CROWD: u64 = 1 << 62;
+
 /// How many streams of a transport have a bit of their own; beyond, they share.
-const BITS: u32 = 63;
+const BITS: u32 = 62;
 
 /// One transport's bell.
 #[derive(Debug, Default)]
@@ -30,7 +33,9 @@ pub type Bits = u64;
 
 impl Bell {
     /// All streams.
-    pub const ALL: Bits = AWAKE - 1;
+    pub const ALL: Bits = CROWD - 1;
+    /// Rung beside a stream's bit, where as many more are rung for the same.
+    pub const CROWD: Bits = CROWD;
 
     /// The bit of the transport's stream with this number.
     #[must_use]
@@ -45,6 +50,11 @@ impl Bell {
         if self.ready.fetch_or(bit, Ordering::AcqRel) == 0 {
             self.waker.wake();
         }
+    }
+
+    /// Whether there is news that many transports have.
+    pub fn is_for_a_crowd(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) & CROWD != 0
     }
 
     /// Which streams have news. Until [`Bell::rest`] nobody is woken.
@@ -94,9 +104,11 @@ mod tests {
         assert_eq!(bell.take_more(), 0);
         bell.ring(Bell::bit(5));
         assert_eq!((bell.take_more(), bell.take_more()), (1 << 5, 0));
-        bell.ring(Bell::bit(64));
+        bell.ring(Bell::bit(63));
         assert!(!bell.rest(&mut context), "it rang meanwhile");
-        assert_eq!(bell.take(), 0b10, "stream 64 shares the bit of stream 1");
+        assert_eq!(bell.take(), 0b10, "stream 63 shares the bit of stream 1");
+        bell.ring(Bell::bit(0) | Bell::CROWD);
+        assert!(bell.is_for_a_crowd() && bell.take() == 1 && !bell.is_for_a_crowd());
         assert!(bell.rest(&mut context));
         assert_eq!(woken.0.load(Ordering::SeqCst), 1, "who is awake is not woken");
     }

@@ -293,16 +293,17 @@ impl Outbox {
     /// Events were appended to the chain, `before` being what it had carried.
     /// False when that overflows the outbox, or its `share` of what may wait: what
     /// waited is gone, and nothing more is taken in. Takes no lock unless it does.
+    /// `crowd` is [`Bell::CROWD`] when many have this.
     /// A fence must stand between the appending and this: see [`Outbox::set_behind`].
     #[must_use]
-    pub(super) fn appended(&self, before: Carried, after: Carried, share: usize) -> bool {
+    pub(super) fn appended(&self, before: Carried, after: Carried, share: usize, crowd: Bits) -> bool {
         if self.shut.load(Ordering::Acquire) {
             return true;
         }
         if self.fits(after, after.events > before.events, 0, share) {
             // Who has left things behind looks when its client takes them.
             if !self.behind.load(Ordering::Relaxed) {
-                self.bell.ring(self.bit);
+                self.bell.ring(self.bit | crowd);
             }
             return true;
         }

@@ -23,10 +23,13 @@ use crate::{
 };
 
 use super::{
-    Inner, Outbox,
+    Bell, Inner, Outbox,
     chain::{Cause, Chain},
     outbox::{Feed, Following},
 };
+
+/// How many receivers make a crowd, whose turns may wait for the others'.
+const CROWD: usize = 128;
 
 struct Seat {
     handle: Handle,
@@ -77,9 +80,9 @@ impl Group {
         self.feed.bytes.store(after.bytes, Ordering::Release);
         let share = self.chain.budget().share();
         fence(Ordering::SeqCst);
-        overflowed.extend(
-            self.seats.iter().filter(|seat| !seat.outbox.appended(before, after, share)).map(|seat| seat.handle),
-        );
+        let crowd = if self.seats.len() > CROWD { Bell::CROWD } else { 0 };
+        let is_over = |seat: &&Seat| !seat.outbox.appended(before, after, share, crowd);
+        overflowed.extend(self.seats.iter().filter(is_over).map(|seat| seat.handle));
     }
 }
 
@@ -418,6 +421,21 @@ mod tests {
         let frames: Vec<_> = outlets.iter().map(next).collect();
         assert_eq!(ENCODED.with(Cell::get) - before, 1);
         assert!(frames.iter().all(|frame| *frame == "event 1" && frame.as_ptr() == frames[0].as_ptr()));
+    }
+
+    #[test]
+    fn a_crowd_is_told_that_it_is_one() {
+        for (count, is_crowd) in [(CROWD, false), (CROWD + 1, true)] {
+            let (hub, mut room) = hub();
+            let outlets: Vec<_> = (0..count).map(|name| join(&hub, &mut *room, name as u8)).collect();
+            for outlet in &outlets {
+                // Who left things behind isn't rung.
+                outlet.outbox().set_behind(false);
+                outlet.outbox().bell().take();
+            }
+            room.deliver(&broadcast(), &mut Vec::new());
+            assert!(outlets.iter().all(|outlet| outlet.outbox().bell().is_for_a_crowd() == is_crowd), "{count}");
+        }
     }
 
     #[test]

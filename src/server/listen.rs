@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    grpc::{Control, Transport, TransportSettings, turned_away},
+    grpc::{Control, InSlowLane, Transport, TransportSettings, turned_away},
     telemetry::{Cap, Metrics},
 };
 
@@ -34,7 +34,7 @@ const BACKLOG: i32 = 1_024;
 /// The kernel's own signs of life. Source: the contract, the life of a stream, 7.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// How many are accepted in one go.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// The pauses after failures to accept.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
@@ -132,14 +132,12 @@ impl Transports {
             let _place = place;
             match tls {
                 None => Transport::new(stream, Some(address), settings, &control).await,
-                // In a box: those without it would have to be as large.
+                // In boxes: those without it would have to be as large, and those that
+                // haven't shaken hands.
                 Some(tls) => {
-                    Box::pin(async move {
-                        if let Some(stream) = tls.accept(stream, address).await {
-                            Transport::new(stream, Some(address), settings, &control).await;
-                        }
-                    })
-                    .await;
+                    if let Some(stream) = InSlowLane::new(tls.accept(stream, address)).await {
+                        Box::pin(Transport::new(stream, Some(address), settings, &control)).await;
+                    }
                 }
             }
         };

@@ -20,7 +20,7 @@ use crate::{
     auth::Gate,
     clock::{Clock, SystemClock},
     engine::MemoryEngine,
-    grpc::{self, Services, SignalingService, TransportSettings},
+    grpc::{self, InSlowLane, Services, SignalingService, TransportSettings},
     hub::Hub,
     proto,
     random::SystemRandom,
@@ -162,7 +162,7 @@ impl Server {
         workers.others().for_each(|worker| {
             worker.spawn(stop.clone().run_until_cancelled_owned(grpc::keep_time()));
         });
-        let accepting = background.spawn(transports.clone().accept(grpc, Arc::clone(&workers)));
+        let accepting = background.spawn(InSlowLane::new(transports.clone().accept(grpc, Arc::clone(&workers))));
 
         shutdown.await;
 

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tonic::Code;
 
 use crate::support::{
@@ -84,4 +87,28 @@ async fn a_peer_that_connects_and_says_nothing_is_let_go_after_10_seconds() {
     // However it ends: the server's first frames may come before.
     let _ = within(Duration::from_secs(15), "the end of the connection", silent.read_to_end(&mut said)).await;
     assert!(begun.elapsed() >= Duration::from_secs(9), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn headers_that_never_end_are_let_go_after_10_seconds_however_slowly_they_go_on() {
+    let server = TestServer::start().await;
+    let begun = Instant::now();
+    let (mut said, mut listen) = (Vec::new(), [0; 1_024]);
+    let mut slow = TcpStream::connect(server.address()).await.unwrap();
+    // The preface, settings, and headers that are to be of 100 bytes. Source: RFC
+    // 9113, 3.4, 4.1 and 6.2.
+    slow.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x64\x01\x04\0\0\0\x01").await.unwrap();
+    loop {
+        let read = tokio::time::timeout(Duration::from_millis(500), slow.read(&mut listen));
+        match within(Duration::from_secs(30), "an answer, or none", read).await {
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(read)) => said.extend_from_slice(&listen[..read]),
+            // A byte of them, a literal field without end.
+            Err(_) => slow.write_all(&[0x40]).await.unwrap(),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "still there");
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(9), "after {:?}", begun.elapsed());
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("take too long to come"), "{said:?}");
 }

@@ -114,6 +114,11 @@ impl JoinStream {
         self.due
     }
 
+    /// Whether it was let in.
+    pub(super) fn is_in(&self) -> bool {
+        matches!(self.phase, Phase::Serving(_))
+    }
+
     /// Whether it waits for the engine.
     pub(super) fn is_joining(&self) -> bool {
         matches!(self.phase, Phase::Joining(_))

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::hub::{Bell, Bits};
 
+use super::lane;
+
 /// How long an outcome may wait. Less than the 40 ms for which TCP lets an
 /// acknowledgement wait, which hopes for the same.
 const WAIT: Duration = Duration::from_millis(20);
@@ -84,6 +86,7 @@ impl Load {
 /// A thread that serves transports has nothing to do: to be called by its
 /// runtime before it parks. Without these calls it never counts as busy.
 pub fn before_park() {
+    lane::rest();
     LOAD.with_borrow_mut(|load| {
         load.parked_at = Some(Instant::now());
         if !load.is_busy {

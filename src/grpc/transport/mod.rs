@@ -10,6 +10,7 @@
 mod block;
 mod control;
 mod join;
+mod lane;
 mod load;
 mod pace;
 mod reading;
@@ -19,6 +20,9 @@ mod stream;
 mod timing;
 mod unfinished;
 mod writing;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::Cell,
@@ -50,10 +54,12 @@ use super::{
 };
 
 pub use control::Control;
+pub use lane::InSlowLane;
 pub use load::{after_park, before_park};
 pub use pace::Rates;
 
 use join::JoinStream;
+use lane::{Ticket, Which};
 use pace::{JOIN_MESSAGES, Pace};
 use routed::Routed;
 use send::{Answer, SendCall};
@@ -64,7 +70,7 @@ use stream::{Kind, Queue, Stream};
 /// full. A quarter of what one holds by default.
 const WORK_PER_TURN: usize = 256;
 /// What a join counts for among those.
-const JOIN_WORK: usize = 15;
+const JOIN_WORK: usize = 30;
 /// How many streams a connection may have whatever the memory for signals.
 const FEW_STREAMS: usize = 16;
 /// What a stream takes of that memory, at rest.
@@ -80,6 +86,15 @@ const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to close after it was told all.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How many streams of a connection that is over end at once.
+const ENDED_AT_ONCE: usize = 2;
+/// What it takes to close a connection without streams.
+const CLOSING: Duration = Duration::from_micros(10);
+/// Who moves more than this in one turn, or has more than fits one, is for a while one
+/// that moves much.
+const HEAVY_BYTES: usize = 32 * 1_024;
+const HEAVY: Duration = Duration::from_millis(100);
 
 const JOIN: &[u8] = b"/signalbox.v1.SignalingService/Join";
 const SEND_FROM_SERVER: &[u8] = b"/signalbox.v1.SignalingService/SendFromServer";
@@ -139,6 +154,12 @@ pub struct Transport<I> {
     /// A stream's window was found shut.
     is_starved: bool,
     phase: Phase,
+    /// Somebody was let in on it.
+    is_known: bool,
+    /// It is over, and ends as there is time for it.
+    is_over: bool,
+    /// It moves much data: until then it takes its turns in the slow lane.
+    heavy_until: Option<Instant>,
     /// Streams that may have something to send.
     dirty: Queue,
     /// The stream whose commands are being gathered.
@@ -168,6 +189,11 @@ pub struct Transport<I> {
     /// How many came after the end.
     thrown_away: usize,
     pinged_at: Option<Instant>,
+    /// Its place in the slow lane.
+    ticket: Ticket,
+    /// Since when something comes in part that is needed whole; and of headers, on which
+    /// stream.
+    midway: Option<(Instant, Option<StreamId>)>,
     /// The earliest that a stream has something to do without being rung.
     due: Option<Instant>,
     http: Connection<Stream>,
@@ -209,6 +235,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             http,
             bell,
             phase: Phase::Serving,
+            is_known: false,
+            is_over: false,
+            heavy_until: None,
+            ticket: Ticket::default(),
             count: 0,
             dirty: Queue::default(),
             is_starved: false,
@@ -223,6 +253,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             thrown_away: 0,
             heard_at: now,
             pinged_at: None,
+            midway: None,
             due: None,
             timer: Box::pin(tokio::time::sleep_until(now + PREFACE_TIMEOUT)),
             timer_at: now + PREFACE_TIMEOUT,
@@ -259,6 +290,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 continue;
             }
             if more {
+                self.heavy_until = Some(now + HEAVY);
                 // The others' turn; this one is rung no more than needed.
                 context.waker().wake_by_ref();
                 return Ok(Poll::Pending);
@@ -268,6 +300,32 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             }
             if self.bell.rest(context) {
                 return Ok(Poll::Pending);
+            }
+        }
+    }
+
+    /// In which slow lane its turn is taken, if in one.
+    #[inline]
+    fn lane(&mut self) -> Option<Which> {
+        if self.heavy_until.is_some_and(|until| Instant::now() >= until) {
+            self.heavy_until = None;
+        }
+        if !self.is_known {
+            return Some(Which::Strangers);
+        }
+        (self.heavy_until.is_some() || self.bell.is_for_a_crowd()).then_some(Which::Many)
+    }
+
+    /// Forgets its streams, a few at a time: to end thousands at once would keep the
+    /// others waiting.
+    fn end_slowly(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(turn) = lane::enter(Which::Strangers, &mut self.ticket, context) else { return Poll::Pending };
+            for _ in 0..ENDED_AT_ONCE {
+                if self.http.forget_newest().is_none() {
+                    turn.goes_on_for(CLOSING);
+                    return Poll::Ready(());
+                }
             }
         }
     }
@@ -405,6 +463,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 self.work += came;
                 self.messages += came;
                 self.gathering = Some(id);
+                self.is_known |= join.is_in();
                 if join.is_joining() && !self.waiting.contains(&id) {
                     self.waiting.push(id);
                 }
@@ -512,6 +571,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Future for Transport<I> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_over {
+            return self.end_slowly(context);
+        }
+        let turn = match self.lane() {
+            None => None,
+            Some(which) => {
+                let Some(turn) = lane::enter(which, &mut self.ticket, context) else { return Poll::Pending };
+                Some(turn)
+            }
+        };
         let mut scratch = SCRATCH.take().unwrap_or_default();
         let output = self.http.output();
         if output.is_empty() {
@@ -522,6 +591,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Future for Transport<I> {
             scratch.output = Some(spare);
         }
         SCRATCH.set(Some(scratch));
-        turned.unwrap_or(Poll::Ready(()))
+        if let Ok(Poll::Pending) = turned {
+            return Poll::Pending;
+        }
+        drop(turn);
+        self.is_over = true;
+        self.end_slowly(context)
     }
 }

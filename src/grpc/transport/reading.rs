@@ -13,11 +13,12 @@ use tokio::{
 };
 
 use crate::{
+    http2::Error,
     session::Command,
     telemetry::{Cap, audit},
 };
 
-use super::{Over, Phase, Rates, Scratch, Transport, WORK_PER_TURN};
+use super::{HEAVY, HEAVY_BYTES, Over, Phase, Rates, Scratch, Transport, WORK_PER_TURN};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1_024;
@@ -85,7 +86,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         if scratch.read.is_empty() {
             scratch.read.resize(READ_BYTES, 0);
         }
-        self.read_into(context, &mut scratch.read, &mut scratch.commands, now)
+        let more = self.read_into(context, &mut scratch.read, &mut scratch.commands, now)?;
+        self.note_midway(now);
+        Ok(more)
     }
 
     fn read_into(
@@ -113,6 +116,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             tracing::trace!(peer = ?self.peer, bytes = length, "read");
             self.heard_bytes = self.heard_bytes.saturating_add(length);
             self.heard_at = now;
+            if length > HEAVY_BYTES {
+                self.heavy_until = Some(now + HEAVY);
+            }
             self.pinged_at = None;
             if self.phase == Phase::Serving {
                 self.digest(context, &buffer[..length], commands, now);
@@ -145,9 +151,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 Ok(Some(event)) => self.on_event(context, event, commands),
                 Err(error) => {
                     self.explain(bytes);
-                    tracing::debug!(peer = ?self.peer, code = ?error.code, why = %error.why, "connection error");
-                    self.http.go_away(&error);
-                    self.phase = Phase::Closing;
+                    self.fail(&error);
                     input = &[];
                     break;
                 }
@@ -157,6 +161,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         if !input.is_empty() {
             self.leftover.extend_from_slice(input);
         }
+    }
+
+    /// The peer is told what is wrong with it, and that was it.
+    pub(super) fn fail(&mut self, error: &Error) {
+        tracing::debug!(peer = ?self.peer, code = ?error.code, why = %error.why, "connection error");
+        self.http.go_away(error);
+        self.phase = Phase::Closing;
+        (self.leftover, self.backlogged) = (Vec::new(), None);
     }
 
     /// Says so when a client took the port for another's.

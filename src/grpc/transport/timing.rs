@@ -12,6 +12,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::http2::Error;
+
 use super::{Over, PREFACE_TIMEOUT, Phase, Transport, stream::Kind};
 
 /// The client preface and the header of the SETTINGS frame that must follow.
@@ -20,6 +22,10 @@ const PREFACE_BYTES: usize = 24 + 9;
 /// Pings find dead peers within 30 s. Source: the contract, the life of a
 /// stream, 7.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How long headers, or a frame that isn't DATA, may be on their way: of a peer on
+/// whose connection nobody was let in yet, and of others, whose network may be away
+/// for as long as signs of life may.
+const MIDWAY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     /// A stream has something to do at this time.
@@ -28,6 +34,28 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         if self.due.is_none_or(|due| at < due) {
             self.due = Some(at);
             self.is_set &= self.timer_at <= at;
+        }
+    }
+
+    /// When something that comes in part must be whole.
+    fn midway_until(&self) -> Option<Instant> {
+        let (since, _) = self.midway?;
+        Some(since + if self.is_known { MIDWAY.1 } else { MIDWAY.0 })
+    }
+
+    /// Looks whether anything comes in part.
+    pub(super) fn note_midway(&mut self, now: Instant) {
+        match (self.http.is_midway(), self.midway) {
+            (None, None) => {}
+            (None, Some(_)) => self.midway = None,
+            // Still the same.
+            (Some(block), Some((_, before)))
+                if block == before && (block.is_some() || !self.http.has_begun_frames()) => {}
+            (Some(block), _) => {
+                self.midway = Some((now, block));
+                // With streams there is a timer, for signs of life.
+                self.is_set &= self.http.streams() > 0;
+            }
         }
     }
 
@@ -41,6 +69,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             && now >= until
         {
             return Err(Over);
+        }
+        if self.phase == Phase::Serving && self.midway_until().is_some_and(|until| now >= until) {
+            self.fail(&Error::too_slow());
         }
         if self.http.streams() > 0 && now >= self.heard_at + KEEPALIVE.0 {
             match self.pinged_at {
@@ -91,7 +122,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         };
         let keepalive = (self.http.streams() > 0)
             .then(|| self.pinged_at.map_or(self.heard_at + KEEPALIVE.0, |at| at + KEEPALIVE.1));
-        let Some(next) = [preface, linger, keepalive, self.due, self.paced].into_iter().flatten().min() else {
+        let Some(next) =
+            [preface, linger, keepalive, self.due, self.paced, self.midway_until()].into_iter().flatten().min()
+        else {
             return Poll::Pending;
         };
         // Fires early rather than being set anew at every read.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    Over, Scratch, Transport, block,
+    HEAVY, HEAVY_BYTES, Over, Scratch, Transport, block,
     join::Fill,
     routed::{Next, Piece},
     send::Answer,
@@ -31,6 +31,8 @@ use super::{
 /// How much is made ready for the socket before it is written: what waits
 /// beyond stays in the outboxes, where it counts.
 const OUTPUT_BYTES: usize = 128 * 1_024;
+/// How much a turn writes: the others' turn.
+const WRITTEN_PER_TURN: usize = 256 * 1_024;
 /// How many slices one system call writes.
 const SLICES: usize = 64;
 
@@ -43,10 +45,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         scratch: &mut Scratch,
         now: Instant,
     ) -> Result<Poll<()>, Over> {
+        let mut wrote = 0;
         loop {
-            self.pump(&mut scratch.parts, now);
+            let is_heavy = self.heavy_until.is_some();
+            self.pump(&mut scratch.parts, now, if is_heavy { OUTPUT_BYTES } else { HEAVY_BYTES });
+            wrote += self.http.output().len();
+            if wrote > HEAVY_BYTES {
+                self.heavy_until = Some(now + HEAVY);
+            }
             match self.flush(context) {
                 Poll::Ready(Ok(())) if self.dirty.is_empty() => return Ok(Poll::Ready(())),
+                Poll::Ready(Ok(())) if wrote > if is_heavy { WRITTEN_PER_TURN } else { HEAVY_BYTES } => {
+                    // The others' turn.
+                    context.waker().wake_by_ref();
+                    return Ok(Poll::Pending);
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Pending => {
@@ -85,8 +98,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     }
 
     /// Makes ready what the streams have, each a frame in turn.
-    fn pump(&mut self, parts: &mut Vec<Bytes>, now: Instant) {
-        while self.http.output().len() < OUTPUT_BYTES {
+    fn pump(&mut self, parts: &mut Vec<Bytes>, now: Instant, most: usize) {
+        while self.http.output().len() < most {
             let Some(id) = self.dirty.pop() else { return };
             if let Some(stream) = self.http.get_mut(id) {
                 stream.is_dirty = false;
@@ -185,6 +198,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     pub(super) fn answer(&mut self, id: StreamId, answer: Answer) {
         match answer {
             Answer::Message(message) => {
+                self.is_known = true;
                 self.http.send_headers(id, block::response(), false);
                 self.send_rest(id, message);
             }

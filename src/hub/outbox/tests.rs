@@ -43,7 +43,7 @@ impl Bed {
         self.feed.events.store(after.events, Ordering::Release);
         self.feed.bytes.store(after.bytes, Ordering::Release);
         self.feed.latest.store(after.events, Ordering::Release);
-        self.outbox.appended(before, after, self.budget.share())
+        self.outbox.appended(before, after, self.budget.share(), 0)
     }
 
     fn broadcast(&mut self, text: &'static str) -> bool {
@@ -114,7 +114,7 @@ fn an_outcome_may_come_between_the_events_of_a_block() {
         assert!(bed.outbox.push_outcomes(frame("ok"), 1, before, after));
     }
     bed.chain.append(frame("abbccc"), 3, Box::new([1, 3, 6]), Cause::default());
-    assert!(bed.outbox.appended(before, bed.chain.carried(), usize::MAX));
+    assert!(bed.outbox.appended(before, bed.chain.carried(), usize::MAX, 0));
     assert_eq!(bed.taken(), ["ok", "a", "ok", "bbccc", "ok"]);
     assert!(bed.broadcast("d"));
     assert_eq!(bed.taken(), ["d"]);

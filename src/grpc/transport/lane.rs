@@ -1,0 +1,278 @@
+//! The slow lanes: whose turn may wait for the others'.
+//!
+//! A thread takes its tasks in turn, so that a member's signal waits for all that
+//! came to be runnable before it. Thousands of connections that begin or end at the
+//! same moment, or a thousand readers of a large session's signals, are tens of
+//! milliseconds of that. So there are two lanes: one for strangers, on whose
+//! connection nobody has been let in yet, and for connections that are over; one for
+//! those that move much data or have what many others have, too. Each has a slice of
+//! every round, and what doesn't fit waits for the next. A slice is as long as all
+//! the others take: who waits has his share. Where they take little, it is a fraction
+//! of a millisecond.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::engine::lock;
+
+/// A slice, at the least and at the most.
+const SLICE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(5));
+/// How many more are called in a round than had a turn in the last.
+const MORE: usize = 8;
+
+/// One thread's.
+#[derive(Debug)]
+struct Lane {
+    slice: Duration,
+    /// What this round's turns took.
+    spent: Duration,
+    turns: usize,
+    /// When this round began, if anyone waits for the next.
+    begun: Option<Instant>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    waker: Waker,
+    is_called: Arc<AtomicBool>,
+}
+
+/// Which lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Nobody was let in, or it is over.
+    Strangers,
+    /// It moves much data, or has what many have.
+    Many,
+}
+
+thread_local! {
+    /// Whether a lane has been used since the thread had nothing to do.
+    static IS_USED: Cell<bool> = const { Cell::new(false) };
+    static LANES: [Arc<Mutex<Lane>>; 2] = std::array::from_fn(|_| Arc::new(Mutex::new(Lane::new())));
+}
+
+/// The place in the queue of one that waits.
+#[derive(Debug, Default)]
+pub(super) struct Ticket(Option<Arc<AtomicBool>>);
+
+/// A turn, which takes its time from the slice.
+pub(super) struct Turn {
+    lane: Arc<Mutex<Lane>>,
+    begun: Instant,
+    /// What it takes beyond its end.
+    beyond: Duration,
+}
+
+impl Turn {
+    /// What it has begun will take so much after it.
+    pub(super) fn goes_on_for(mut self, beyond: Duration) {
+        self.beyond = beyond;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed() + self.beyond;
+        lock(&self.lane).spent += took;
+    }
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { slice: SLICE.0, spent: Duration::ZERO, turns: 0, begun: None, waiting: VecDeque::new() }
+    }
+
+    /// Whether there is a turn for one of these, called or not.
+    fn has_room(&mut self, is_called: bool) -> bool {
+        let has_room = self.spent < self.slice && (is_called || self.waiting.is_empty());
+        self.turns += usize::from(has_room);
+        has_room
+    }
+
+    /// A round is over: the next has a slice as long as the others took.
+    fn turn_over(&mut self, now: Instant) {
+        let others = self.begun.map_or(Duration::ZERO, |begun| (now - begun).saturating_sub(self.spent));
+        self.slice = others.clamp(SLICE.0, SLICE.1);
+        self.spent = Duration::ZERO;
+        let called = (std::mem::take(&mut self.turns) + MORE).min(self.waiting.len());
+        for waiting in self.waiting.drain(..called) {
+            waiting.is_called.store(true, Ordering::Relaxed);
+            waiting.waker.wake();
+        }
+        self.begun = (called > 0 || !self.waiting.is_empty()).then_some(now);
+    }
+}
+
+/// A turn, if there is room for one in this round. None: it is woken for a later one.
+pub(super) fn enter(which: Which, ticket: &mut Ticket, context: &Context<'_>) -> Option<Turn> {
+    let is_called = match &ticket.0 {
+        None => false,
+        Some(is_called) if is_called.load(Ordering::Relaxed) => true,
+        Some(_) => return None,
+    };
+    IS_USED.set(true);
+    let lane = LANES.with(|lanes| Arc::clone(&lanes[which as usize]));
+    let begun = Instant::now();
+    let mut it = lock(&lane);
+    if it.has_room(is_called) {
+        ticket.0 = None;
+        drop(it);
+        return Some(Turn { lane, begun, beyond: Duration::ZERO });
+    }
+    let is_called = Arc::<AtomicBool>::default();
+    ticket.0 = Some(Arc::clone(&is_called));
+    it.waiting.push_back(Waiting { waker: context.waker().clone(), is_called });
+    if it.begun.is_none() {
+        it.begun = Some(begun);
+        drop(it);
+        tokio::spawn(keep(lane));
+    }
+    None
+}
+
+/// Calls those that wait, round after round, until there are none.
+async fn keep(lane: Arc<Mutex<Lane>>) {
+    loop {
+        // Until the others have had their turn, and news of the sockets has come.
+        tokio::task::yield_now().await;
+        let mut lane = lock(&lane);
+        lane.turn_over(Instant::now());
+        if lane.begun.is_none() {
+            return;
+        }
+    }
+}
+
+/// The thread has nothing to do: to be called before it parks.
+pub(super) fn rest() {
+    if !IS_USED.replace(false) {
+        return;
+    }
+    LANES.with(|lanes| {
+        for lane in lanes {
+            let mut lane = lock(lane);
+            if lane.begun.is_none() {
+                (lane.spent, lane.turns) = (Duration::ZERO, 0);
+            }
+        }
+    });
+}
+
+/// Runs a stranger's future in the slow lane.
+pub struct InSlowLane<F> {
+    future: Pin<Box<F>>,
+    ticket: Ticket,
+}
+
+impl<F> InSlowLane<F> {
+    /// This one's.
+    pub fn new(future: F) -> Self {
+        Self { future: Box::pin(future), ticket: Ticket::default() }
+    }
+}
+
+impl<F: Future> Future for InSlowLane<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(_turn) = enter(Which::Strangers, &mut self.ticket, context) else { return Poll::Pending };
+        self.future.as_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::atomic::AtomicUsize};
+
+    use super::*;
+
+    const WORK: Duration = Duration::from_micros(100);
+
+    /// Work in the slow lane, `count` times by as many tasks.
+    fn strangers(count: usize, done: &Arc<AtomicUsize>) {
+        for _ in 0..count {
+            let (done, mut ticket) = (Arc::clone(done), Ticket::default());
+            tokio::spawn(poll_fn(move |context| {
+                let Some(turn) = enter(Which::Many, &mut ticket, context) else { return Poll::Pending };
+                turn.goes_on_for(WORK);
+                done.fetch_add(1, Ordering::Relaxed);
+                Poll::Ready(())
+            }));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_waits_for_a_slice_and_not_for_all_strangers() {
+        let done = Arc::<AtomicUsize>::default();
+        strangers(1_000, &done);
+        let fit = (SLICE.0.as_micros() / WORK.as_micros()) as usize;
+        for _ in 0..100 {
+            let before = done.load(Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            assert!(done.load(Ordering::Relaxed) - before <= 2 * fit, "one round's");
+        }
+        while done.load(Ordering::Relaxed) < 1_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lane_takes_half_of_the_time_when_the_others_take_much() {
+        let mut lane = Lane::new();
+        let begun = Instant::now();
+        for (others, slice) in [(0, 200), (2_000, 2_000), (60_000, 5_000), (10, 200)] {
+            lane.begun = Some(begun);
+            lane.spent = WORK;
+            lane.turn_over(begun + WORK + Duration::from_micros(others));
+            assert_eq!(lane.slice, Duration::from_micros(slice));
+            assert_eq!(lane.begun, None, "nobody waits");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_go_first_and_nobody_is_forgotten() {
+        let done = Arc::<AtomicUsize>::default();
+        strangers(20, &done);
+        tokio::task::yield_now().await;
+        let mut late = Ticket::default();
+        poll_fn(|context| {
+            assert!(enter(Which::Many, &mut late, context).is_none(), "those before it still wait");
+            assert!(late.0.is_some());
+            Poll::Ready(())
+        })
+        .await;
+        while done.load(Ordering::Relaxed) < 20 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert!(late.0.is_some_and(|is_called| is_called.load(Ordering::Relaxed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_with_nothing_to_do_begins_anew() {
+        let turn = || {
+            poll_fn(|context| {
+                let turn = enter(Which::Strangers, &mut Ticket::default(), context);
+                Poll::Ready(turn.map(|turn| turn.goes_on_for(SLICE.0)).is_some())
+            })
+        };
+        assert!(turn().await);
+        rest();
+        assert!(turn().await);
+        assert!(!turn().await, "the slice is spent");
+    }
+}
