@@ -137,11 +137,11 @@ async fn live(shared: Arc<Shared>, clients: Vec<Client>, ready: mpsc::Sender<()>
         let mine = Arc::clone(&shared);
         let sender = Arc::clone(&session);
         let sending = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(INTERVAL);
             let mut outcomes = Vec::new();
             let mut count = 0_u64;
             // Not all at once.
             tokio::time::sleep(INTERVAL * (at % 20) as u32 / 20).await;
+            let mut ticks = tokio::time::interval(INTERVAL);
             while !mine.over.load(Ordering::Relaxed) {
                 ticks.tick().await;
                 let now = mine.begun.elapsed().as_nanos();
