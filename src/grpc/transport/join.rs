@@ -382,6 +382,8 @@ impl JoinStream {
 
     /// Gathers what may be sent, at most `limit` bytes of it.
     pub(super) fn fill(&mut self, limit: usize, now: Instant, parts: &mut Vec<Bytes>) -> Fill {
+        #[cfg(test)]
+        super::tests::come_upon_a_bug();
         let mut left = limit;
         loop {
             let mut data = match self.held.take() {

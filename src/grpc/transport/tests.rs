@@ -1,7 +1,7 @@
 //! A whole transport, from the bytes of a TCP connection to those of its answers.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
     pin::{Pin, pin},
@@ -28,6 +28,18 @@ use crate::{
 };
 
 use super::{Control, JOIN, Rates, SEND_FROM_SERVER, Services, Transport, TransportSettings, before_park};
+
+thread_local! {
+    /// How many times something to send is found before one comes upon a bug.
+    static BUG_AFTER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Panics, when a test wants it.
+pub(super) fn come_upon_a_bug() {
+    let left = BUG_AFTER.get();
+    BUG_AFTER.set(left.and_then(|left| left.checked_sub(1)));
+    assert_ne!(left, Some(0), "a bug that a test put there");
+}
 
 #[derive(Default)]
 struct Buffers {
@@ -278,6 +290,28 @@ fn a_session_by_hand_is_served() {
             if signal.signal.as_ref().is_some_and(|signal| signal.data == "hi"))),
         "{events:?}"
     );
+}
+
+#[test]
+fn a_panic_while_something_is_sent_costs_one_stream_and_nothing_else() {
+    let join = |stream| [0, stream, 0, 2, stream, 1, 0];
+    let send = |stream| [3, stream, 3, 4, b'h', b'i'];
+    let input = [&join(0)[..], &join(1), &send(0), &send(1)].concat();
+    let reset = |said: &[u8]| {
+        let is_reset = |(kind, _, payload): &(u8, u32, &[u8])| *kind == 3 && *payload == 2_u32.to_be_bytes();
+        frames(said).into_iter().filter(is_reset).map(|(_, stream, _)| stream).collect::<Vec<_>>()
+    };
+    let signals = |said: &[u8], stream| {
+        let events = events(said).remove(&stream).unwrap_or_default();
+        events.into_iter().filter(|event| matches!(event, Event::Signal(_))).count()
+    };
+    let well = play(&input);
+    assert_eq!((reset(&well), signals(&well, 1), signals(&well, 3)), (vec![], 2, 2));
+    BUG_AFTER.set(Some(1));
+    let said = play(&input);
+    assert_eq!(BUG_AFTER.get(), None, "nobody came upon it");
+    let [lost] = reset(&said)[..] else { panic!("{:?}", reset(&said)) };
+    assert_eq!(signals(&said, 4 - lost), 1, "the other goes on, and hears itself");
 }
 
 #[test]
