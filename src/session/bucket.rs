@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::domain::{Limits, Reason, Refusal};
+use crate::domain::{Limits, Refusal};
+
+use super::refusals::too_fast;
 
 /// A token bucket as a theoretical arrival time (the generic cell rate
 /// algorithm, ITU-T I.371): one number, no refill task, exact under virtual
@@ -26,14 +28,7 @@ impl Bucket {
         let next = self.arrival.max(now) + interval;
         let latest = now + interval * burst;
         if next > latest {
-            return Err(Refusal::new(
-                Reason::RateLimited,
-                format!(
-                    "signals come too fast; the limit is {rate} per second and {burst} at once for one connection, \
-                     given one more"
-                ),
-            )
-            .retry_after(next - latest));
+            return Err(too_fast(next - latest, limits));
         }
         self.arrival = next;
         Ok(())
@@ -43,6 +38,7 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Reason;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,14 +3,15 @@
 use crate::{
     clock::Now,
     domain::{
-        Audience, ConnectionId, DisconnectReason, Ending, Event, IdempotencyKey, Named, Reason, Recipients, Refusal,
-        SendId, Sequence, Signal,
+        Audience, ConnectionId, DisconnectReason, Ending, Event, IdempotencyKey, Named, Recipients, Refusal, SendId,
+        Sequence, Signal,
     },
 };
 
 use super::{
     Session,
     effect::{Accepted, Effect, Handle, SendResult, ServerAccepted},
+    refusals::{nobody_there, none_connected, not_connected},
 };
 
 /// What a connection asks for. An attempt that broke a limit before it came
@@ -198,10 +199,7 @@ impl Session {
             let sequence = self.destroy(now, joined, DisconnectReason::ForceDisconnected, effects)?;
             Some((sequence, release))
         });
-        found.ok_or_else(|| {
-            Refusal::new(Reason::ConnectionNotFound, "the connection named is not in the session")
-                .field("connection_id")
-        })
+        found.ok_or_else(not_connected)
     }
 
     /// Finds the recipients.
@@ -218,15 +216,7 @@ impl Session {
             }
         }
         if connected.is_empty() {
-            let whoever = match not_connected.len() {
-                1 => "the recipient named is not".to_owned(),
-                given => format!("none of the {given} recipients named is"),
-            };
-            return Err(Refusal::new(
-                Reason::ConnectionNotFound,
-                format!("{whoever} in the session; nothing was sent"),
-            )
-            .field("to.connection_ids"));
+            return Err(none_connected(not_connected.len()));
         }
         Ok(Resolved { audience: Audience::only(connected), not_connected })
     }
@@ -245,8 +235,4 @@ impl Session {
                 .count(),
         }
     }
-}
-
-fn nobody_there() -> Refusal {
-    Refusal::new(Reason::SessionNotFound, "nobody is in the session").field("session_id")
 }

@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Now,
-    domain::{
-        ConnectionId, ConnectionInfo, Ending, Epoch, Event, Reason, Refusal, ResumeToken, Role, SendId, Sequence,
-    },
+    domain::{ConnectionId, ConnectionInfo, Ending, Epoch, Event, Refusal, ResumeToken, Role, SendId, Sequence},
 };
 
 use super::{
@@ -16,6 +14,7 @@ use super::{
     ledger::Ledger,
     log::{Log, Missed},
     member::{Member, Stream},
+    refusals::{full, too_much_data},
 };
 
 /// How somebody wants in.
@@ -90,19 +89,11 @@ impl Session {
         // Not when it is parsed: whether a resume is honoured, and so ignores
         // its data, shows only here.
         if self.limits.exceeds(given, most) {
-            return Err(Refusal::new(
-                Reason::ConnectionDataTooLarge,
-                format!("the connection data has {given} bytes; the limit is {most}"),
-            )
-            .field("join.connection_data"));
+            return Err(too_much_data(given, &self.limits));
         }
         let (count, most) = (self.members.len(), self.limits.max_connections_per_session);
         if self.limits.exceeds(count + 1, most) {
-            return Err(Refusal::new(
-                Reason::SessionFull,
-                format!("the session has {count} connections; the limit is {most}, given one more"),
-            )
-            .retry_after(Duration::from_secs(1)));
+            return Err(full(count, &self.limits));
         }
         if self.members.is_empty() {
             debug_assert!(epoch > self.epoch);

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, mem};
 
 use crate::domain::{Named, Reason, Refusal, SendId, Sequence};
 
-use super::effect::{Accepted, SendResult};
+use super::{
+    effect::{Accepted, SendResult},
+    refusals::unknown_send,
+};
 
 /// How many outcomes are kept. Source: the contract, promise 3.
 pub const OUTCOMES_KEPT: usize = 1_024;
@@ -71,20 +74,7 @@ impl Ledger {
             return None;
         }
         let known = self.decided.binary_search_by_key(&id, |(id, _)| *id);
-        Some(known.map_or_else(
-            |_| {
-                Err(Refusal::new(
-                    Reason::SendIdInvalid,
-                    format!(
-                        "send_id {id} is not above {}, the last one decided, and its outcome is not among the newest \
-                         {OUTCOMES_KEPT} kept",
-                        self.last
-                    ),
-                )
-                .field("send_id"))
-            },
-            |at| self.decided[at].1.outcome(),
-        ))
+        Some(known.map_or_else(|_| Err(unknown_send(id, self.last)), |at| self.decided[at].1.outcome()))
     }
 
     /// How many bytes of memory it takes for what isn't short.

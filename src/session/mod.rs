@@ -12,8 +12,9 @@ mod join;
 mod ledger;
 mod log;
 mod member;
+mod refusals;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +36,7 @@ pub use idempotency::KEYS_KEPT_FOR;
 pub use join::{Join, Resume};
 pub use ledger::OUTCOMES_KEPT;
 pub use log::Missed;
+pub(crate) use refusals::{full, nobody_there, none_connected, not_connected, too_fast, too_much_data, unknown_send};
 
 use idempotency::Responses;
 use log::Log;

@@ -5,7 +5,8 @@ mod examples;
 mod history;
 mod model;
 mod play;
-mod properties;
+pub(crate) mod properties;
+pub(crate) mod subject;
 
 use std::time::{Duration, SystemTime};
 

@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    super::{Accepted, Effect, Facts, Handle, OUTCOMES_KEPT, ServerAccepted, Session, View},
+    super::{Accepted, Effect, Facts, Handle, OUTCOMES_KEPT, ServerAccepted, View},
     history::{Via, Who, Whom, Wish},
+    subject::Subject,
 };
 use crate::domain::{
     Audience, ConnectionId, ConnectionInfo, Entry, Epoch, Event, Limits, Refusal, ResumeToken, SendId, Sequence,
@@ -108,7 +109,7 @@ impl Allowance {
 /// A session, and everything that its effects add up to.
 pub(super) struct World {
     pub(super) limits: Arc<Limits>,
-    pub(super) session: Session,
+    pub(super) session: Box<dyn Subject>,
     pub(super) now: Duration,
     /// The newest epoch given out.
     pub(super) epoch: Epoch,
@@ -128,10 +129,9 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(limits: Limits) -> Self {
-        let limits = Arc::new(limits);
+    pub(super) fn new(limits: Arc<Limits>, session: Box<dyn Subject>) -> Self {
         Self {
-            session: Session::new(Arc::clone(&limits)),
+            session,
             limits,
             now: Duration::from_secs(1),
             epoch: 0,
@@ -295,31 +295,33 @@ impl World {
     }
 
     /// What the session says of itself is what its effects add up to.
-    pub(super) fn check(&self) {
-        let told: Vec<_> = self.session.connections(0).map(|(at, view)| (at, view.info, view.interrupted)).collect();
+    pub(super) fn check(&mut self) {
+        let (newest, now) = (self.newest(), super::at(self.now));
+        let session = self.session.look(now);
+        let told: Vec<_> = session.connections(0).map(|(at, view)| (at, view.info, view.interrupted)).collect();
         let known: Vec<_> =
             self.peers.iter().map(|(at, peer)| (*at, Arc::clone(&peer.info), peer.interrupted)).collect();
         assert_eq!(told, known, "the membership");
         for (at, peer) in &self.peers {
             assert_eq!(self.attached.contains_key(&peer.info.id), !peer.interrupted, "a stream, or interrupted");
             assert_eq!(self.deadlines.contains_key(&peer.info.id), peer.interrupted, "interrupted, until a deadline");
-            assert!(self.session.connections(*at).map(|(at, _)| at).eq(self.peers.range(at + 1..).map(|(at, _)| *at)));
+            assert!(session.connections(*at).map(|(at, _)| at).eq(self.peers.range(at + 1..).map(|(at, _)| *at)));
         }
         let facts = self.alive.then(|| Facts {
             connections: self.peers.len(),
             interrupted: self.deadlines.len(),
             epoch: self.epoch,
-            sequence: self.newest(),
+            sequence: newest,
             created_at: self.started_at,
         });
-        assert_eq!(self.session.facts(), facts);
-        assert_eq!(self.session.is_forgettable(), !self.alive && self.responses.is_empty());
+        assert_eq!(session.facts(), facts);
+        assert_eq!(session.is_forgettable(), !self.alive && self.responses.is_empty());
         let expiries = self.responses.values().map(|(until, _)| *until);
-        assert_eq!(self.session.next_deadline(), self.deadlines.values().copied().chain(expiries).min());
-        assert!(self.session.log.size().0 <= self.limits.log_events, "the log is bounded");
+        assert_eq!(session.next_deadline(), self.deadlines.values().copied().chain(expiries).min());
+        assert!(session.log.size().0 <= self.limits.log_events, "the log is bounded");
         assert!(self.peers.len() <= self.limits.max_connections_per_session, "the session is bounded");
-        assert_eq!(self.session.index.len(), self.peers.len());
-        for member in self.session.members.values() {
+        assert_eq!(session.index.len(), self.peers.len());
+        for member in session.members.values() {
             assert!(member.ledger.after(0).len() <= OUTCOMES_KEPT, "a ledger is bounded");
         }
     }

@@ -66,18 +66,20 @@ impl World {
         self.now += self.limits.max_resume_window;
         self.tick();
         self.check();
-        assert_eq!(self.session.facts(), None);
+        assert_eq!(self.session.look(super::at(self.now)).facts(), None);
         self.now += KEYS_KEPT_FOR;
         self.tick();
-        assert!(self.session.is_forgettable());
-        assert_eq!(self.session.next_deadline(), None);
+        let session = self.session.look(super::at(self.now));
+        assert!(session.is_forgettable());
+        assert_eq!(session.next_deadline(), None);
     }
 
     fn tick(&mut self) {
         let mut effects = Vec::new();
         self.session.tick(super::at(self.now), &mut effects);
         assert!(self.expire(&effects).is_empty(), "a tick does nothing else");
-        assert!(self.session.next_deadline().is_none_or(|at| at > self.now), "a tick leaves nothing behind");
+        let next = self.session.look(super::at(self.now)).next_deadline();
+        assert!(next.is_none_or(|at| at > self.now), "a tick leaves nothing behind");
     }
 
     /// Checks that the effects begin with the end of the windows that are
