@@ -13,11 +13,9 @@
 use std::{
     cell::Cell,
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -40,13 +38,13 @@ struct Lane {
     turns: usize,
     /// When this round began, if anyone waits for the next.
     begun: Option<Instant>,
-    waiting: VecDeque<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    waker: Waker,
-    is_called: Arc<AtomicBool>,
+    waiting: VecDeque<Waker>,
+    /// How many have been called, ever.
+    called: u64,
+    /// A task calls them.
+    is_kept: bool,
+    /// It waits until there is anyone to call.
+    keeper: Option<Waker>,
 }
 
 /// Which lane.
@@ -64,9 +62,17 @@ thread_local! {
     static LANES: [Arc<Mutex<Lane>>; 2] = std::array::from_fn(|_| Arc::new(Mutex::new(Lane::new())));
 }
 
-/// The place in the queue of one that waits.
+/// The place of one that waits: in which lane, and after how many others.
 #[derive(Debug, Default)]
-pub(super) struct Ticket(Option<Arc<AtomicBool>>);
+pub(super) struct Ticket(Option<(Arc<Mutex<Lane>>, u64)>);
+
+impl Ticket {
+    /// Whether it has one, and was called.
+    fn is_called(&self) -> Option<bool> {
+        let (lane, number) = self.0.as_ref()?;
+        Some(lock(lane).called >= *number)
+    }
+}
 
 /// A turn, which takes its time from the slice.
 pub(super) struct Turn {
@@ -92,7 +98,16 @@ impl Drop for Turn {
 
 impl Lane {
     fn new() -> Self {
-        Self { slice: SLICE.0, spent: Duration::ZERO, turns: 0, begun: None, waiting: VecDeque::new() }
+        Self {
+            slice: SLICE.0,
+            spent: Duration::ZERO,
+            turns: 0,
+            begun: None,
+            waiting: VecDeque::new(),
+            called: 0,
+            is_kept: false,
+            keeper: None,
+        }
     }
 
     /// Whether there is a turn for one of these, called or not.
@@ -108,51 +123,71 @@ impl Lane {
         self.slice = others.clamp(SLICE.0, SLICE.1);
         self.spent = Duration::ZERO;
         let called = (std::mem::take(&mut self.turns) + MORE).min(self.waiting.len());
-        for waiting in self.waiting.drain(..called) {
-            waiting.is_called.store(true, Ordering::Relaxed);
-            waiting.waker.wake();
-        }
+        self.called += called as u64;
+        self.waiting.drain(..called).for_each(Waker::wake);
         self.begun = (called > 0 || !self.waiting.is_empty()).then_some(now);
     }
 }
 
 /// A turn, if there is room for one in this round. None: it is woken for a later one.
 pub(super) fn enter(which: Which, ticket: &mut Ticket, context: &Context<'_>) -> Option<Turn> {
-    let is_called = match &ticket.0 {
-        None => false,
-        Some(is_called) if is_called.load(Ordering::Relaxed) => true,
-        Some(_) => return None,
+    let is_called = match ticket.is_called() {
+        Some(false) => return None,
+        called => called.is_some(),
     };
     IS_USED.set(true);
     let lane = LANES.with(|lanes| Arc::clone(&lanes[which as usize]));
     let begun = Instant::now();
     let mut it = lock(&lane);
     if it.has_room(is_called) {
-        ticket.0 = None;
         drop(it);
+        ticket.0 = None;
         return Some(Turn { lane, begun, beyond: Duration::ZERO });
     }
-    let is_called = Arc::<AtomicBool>::default();
-    ticket.0 = Some(Arc::clone(&is_called));
-    it.waiting.push_back(Waiting { waker: context.waker().clone(), is_called });
-    if it.begun.is_none() {
-        it.begun = Some(begun);
-        drop(it);
-        tokio::spawn(keep(lane));
+    it.waiting.push_back(context.waker().clone());
+    let number = it.called + it.waiting.len() as u64;
+    let is_first = it.begun.is_none();
+    it.begun.get_or_insert(begun);
+    let has_keeper = std::mem::replace(&mut it.is_kept, true);
+    let keeper = if is_first { it.keeper.take() } else { None };
+    // A runtime that ends drops what is spawned, which takes the lock.
+    drop(it);
+    if !has_keeper {
+        tokio::spawn(keep(Keeper(Arc::clone(&lane))));
     }
+    if let Some(keeper) = keeper {
+        keeper.wake();
+    }
+    ticket.0 = Some((lane, number));
     None
 }
 
-/// Calls those that wait, round after round, until there are none.
-async fn keep(lane: Arc<Mutex<Lane>>) {
+/// Whoever keeps a lane, until its runtime ends.
+struct Keeper(Arc<Mutex<Lane>>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let mut lane = lock(&self.0);
+        (lane.is_kept, lane.keeper, lane.begun) = (false, None, None);
+    }
+}
+
+/// Calls those that wait, round after round.
+async fn keep(keeper: Keeper) {
     loop {
+        // Until somebody waits.
+        poll_fn(|context| {
+            let mut lane = lock(&keeper.0);
+            if lane.begun.is_some() {
+                return Poll::Ready(());
+            }
+            lane.keeper = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
         // Until the others have had their turn, and news of the sockets has come.
         tokio::task::yield_now().await;
-        let mut lane = lock(&lane);
-        lane.turn_over(Instant::now());
-        if lane.begun.is_none() {
-            return;
-        }
+        lock(&keeper.0).turn_over(Instant::now());
     }
 }
 
@@ -195,7 +230,7 @@ impl<F: Future> Future for InSlowLane<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, sync::atomic::AtomicUsize};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -259,7 +294,7 @@ mod tests {
         }
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
-        assert!(late.0.is_some_and(|is_called| is_called.load(Ordering::Relaxed)));
+        assert_eq!(late.is_called(), Some(true));
     }
 
     #[tokio::test(start_paused = true)]
