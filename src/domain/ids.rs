@@ -82,6 +82,18 @@ impl ConnectionId {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
+    /// The name of these 16 bytes, which [`ConnectionId::bytes`] gave.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Its 16 bytes.
+    #[cfg(feature = "redis")]
+    pub(crate) fn bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
     /// How long its text is, always.
     pub const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
 
@@ -216,6 +228,14 @@ impl fmt::Debug for ResumeToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 
+#[cfg(feature = "redis")]
+impl TokenHash {
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// What makes a backend's call safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(Arc<str>);
@@ -241,6 +261,12 @@ impl IdempotencyKey {
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.len()
+    }
+
+    /// Its text.
+    #[cfg(feature = "redis")]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

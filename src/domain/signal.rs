@@ -114,6 +114,12 @@ impl SignalTypes {
         types.into_iter().map(|kind| SignalType::parse(kind, field)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The types that are wanted; all, when there is none.
+    #[cfg(feature = "redis")]
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(SignalType::as_str)
+    }
+
     /// Whether any type is kept out.
     #[must_use]
     pub fn is_selective(&self) -> bool {

@@ -6,6 +6,8 @@
 
 mod lock;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod watch;
 
 use std::{pin::Pin, sync::Arc, time::SystemTime};

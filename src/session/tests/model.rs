@@ -307,7 +307,7 @@ impl World {
             assert_eq!(self.deadlines.contains_key(&peer.info.id), peer.interrupted, "interrupted, until a deadline");
             assert!(session.connections(*at).map(|(at, _)| at).eq(self.peers.range(at + 1..).map(|(at, _)| *at)));
         }
-        let facts = self.alive.then(|| Facts {
+        let facts = self.alive.then_some(Facts {
             connections: self.peers.len(),
             interrupted: self.deadlines.len(),
             epoch: self.epoch,

@@ -1,0 +1,337 @@
+//! What scripts say, read.
+
+use std::{
+    fmt, str,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use redis::{RedisError, Value};
+
+use crate::{
+    domain::{
+        Audience, ConnectionId, ConnectionInfo, DisconnectReason, Ending, Entry, Event, Limits, Named, Reason, Refusal,
+        Role, SendId, Sequence, SessionId, Signal,
+    },
+    session::{
+        Accepted, ConnectionView, Effect, Handle, SendResult, View, none_connected, not_connected, too_fast,
+        unknown_send,
+    },
+};
+
+use super::pack::{pack, unpack};
+
+/// Why a script's effect isn't known, or is none.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The node has no lease: nothing happened.
+    Fenced,
+    /// Redis could not be asked, or said no.
+    Redis(RedisError),
+    /// What it said is nothing that a script says.
+    Nonsense(&'static str),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fenced => f.write_str("this node's lease is over"),
+            Self::Redis(error) => write!(f, "Redis: {error}"),
+            Self::Nonsense(what) => write!(f, "Redis said what it should not: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl From<RedisError> for Trouble {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+type Read<T> = Result<T, Trouble>;
+
+fn none<T>(found: Option<T>, what: &'static str) -> Read<T> {
+    found.ok_or(Trouble::Nonsense(what))
+}
+
+/// Values, one after the other.
+pub(super) struct Values(std::vec::IntoIter<Value>);
+
+impl Values {
+    /// What a script said: its effects, and the rest.
+    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Vec<Effect>, Self)> {
+        let mut values = Self::within(value)?;
+        match &*values.bytes()? {
+            b"FENCED" => return Err(Trouble::Fenced),
+            b"OK" => {}
+            _ => return Err(Trouble::Nonsense("neither OK nor FENCED")),
+        }
+        let effects = values.list()?.map(|one| effect(Self::within(one)?, view, limits)).collect::<Read<_>>()?;
+        Ok((effects, values))
+    }
+
+    fn within(value: Value) -> Read<Self> {
+        match value {
+            Value::Array(values) => Ok(Self(values.into_iter())),
+            _ => Err(Trouble::Nonsense("no list where there should be one")),
+        }
+    }
+
+    pub(super) fn list(&mut self) -> Read<std::vec::IntoIter<Value>> {
+        Ok(Self::within(none(self.0.next(), "no list")?)?.0)
+    }
+
+    pub(super) fn bytes(&mut self) -> Read<Vec<u8>> {
+        bytes(none(self.0.next(), "no text")?)
+    }
+
+    pub(super) fn text(&mut self) -> Read<String> {
+        none(String::from_utf8(self.bytes()?).ok(), "a text that isn't UTF-8")
+    }
+
+    pub(super) fn number(&mut self) -> Read<u64> {
+        match self.0.next() {
+            Some(Value::Int(number)) => none(u64::try_from(number).ok(), "a number below 0"),
+            Some(other) => number(&bytes(other)?),
+            None => Err(Trouble::Nonsense("no number")),
+        }
+    }
+
+    fn handle(&mut self) -> Read<Handle> {
+        Ok(Handle { connection: connection(&self.bytes()?)?, generation: self.number()? })
+    }
+
+    /// A connection as others see it, and the place of its joining.
+    pub(super) fn view(value: Value) -> Read<(Sequence, ConnectionView)> {
+        let mut values = Self::within(value)?;
+        let (id, joined, created_at) = (connection(&values.bytes()?)?, values.number()?, values.number()?);
+        let (role, data, interrupted) = (role(&values.bytes()?)?, values.text()?, values.number()? == 1);
+        let info = Arc::new(ConnectionInfo { id, created_at: time(created_at), data, role });
+        Ok((joined, ConnectionView { info, interrupted }))
+    }
+
+    /// An outcome that was decided before.
+    pub(super) fn restated(value: Value, limits: &Limits) -> Read<SendResult> {
+        let mut values = Self::within(value)?;
+        let send_id = values.number()?;
+        Ok(SendResult { send_id, outcome: outcome(&values.bytes()?, send_id, limits)? })
+    }
+
+    pub(super) fn next(&mut self) -> Read<Value> {
+        none(self.0.next(), "less than there should be")
+    }
+}
+
+pub(super) fn bytes(value: Value) -> Read<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.into_bytes()),
+        Value::Okay => Ok(b"OK".to_vec()),
+        _ => Err(Trouble::Nonsense("no text where there should be one")),
+    }
+}
+
+pub(super) fn number(text: &[u8]) -> Read<u64> {
+    none(str::from_utf8(text).ok().and_then(|text| text.parse().ok()), "no number where there should be one")
+}
+
+pub(super) fn time(micros: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+}
+
+fn connection(bytes: &[u8]) -> Read<ConnectionId> {
+    Ok(ConnectionId::from_bytes(none(bytes.try_into().ok(), "no connection where there should be one")?))
+}
+
+fn role(name: &[u8]) -> Read<Role> {
+    let roles = [Role::Subscriber, Role::Publisher, Role::Moderator];
+    none(roles.into_iter().find(|role| role.name().as_bytes() == name), "an unknown role")
+}
+
+/// Why connections are gone, as scripts have it.
+const REASONS: [(DisconnectReason, &str); 6] = [
+    (DisconnectReason::ClientDisconnected, "client"),
+    (DisconnectReason::ForceDisconnected, "forced"),
+    (DisconnectReason::NetworkDisconnected, "network"),
+    (DisconnectReason::SlowConsumer, "slow"),
+    (DisconnectReason::NodeLost, "node"),
+    (DisconnectReason::TokenExpired, "expired"),
+];
+
+/// For a script.
+pub(super) fn reason_name(reason: DisconnectReason) -> &'static str {
+    REASONS.iter().find(|(other, _)| *other == reason).map_or("network", |(_, name)| name)
+}
+
+/// How streams end, as scripts have it.
+pub(super) fn ending_name(ending: Ending) -> String {
+    match ending {
+        Ending::Left => "left".into(),
+        Ending::Broken => "broken".into(),
+        Ending::SlowConsumer => "slow".into(),
+        Ending::TakenOver => "taken-over".into(),
+        Ending::ForceDisconnected => "disconnected".into(),
+        Ending::GoingAway => "going-away".into(),
+        Ending::Refused(reason) => format!("refused {}", reason.name()),
+    }
+}
+
+fn ending(name: &[u8]) -> Read<Ending> {
+    let found = match name {
+        b"left" => Some(Ending::Left),
+        b"broken" => Some(Ending::Broken),
+        b"slow" => Some(Ending::SlowConsumer),
+        b"taken-over" => Some(Ending::TakenOver),
+        b"disconnected" => Some(Ending::ForceDisconnected),
+        b"going-away" => Some(Ending::GoingAway),
+        other => other.strip_prefix(b"refused ").and_then(reason).map(Ending::Refused),
+    };
+    none(found, "an unknown ending")
+}
+
+fn reason(name: &[u8]) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.name().as_bytes() == name)
+}
+
+/// An event, as the log and the channels have it.
+pub(super) fn entry(sequence: Sequence, record: &[u8]) -> Read<Arc<Entry>> {
+    let parts = none(unpack(record), "a record that was cut")?;
+    let [_, at, kind, of @ ..] = &parts[..] else { return Err(Trouble::Nonsense("a record without a kind")) };
+    let event = match (*kind, of) {
+        (b"signal", [from, audience, kind, data]) => {
+            let from = if from.is_empty() { None } else { Some(connection(from)?) };
+            let audience = match audience.split_first() {
+                Some((b'E', _)) => Audience::Everyone,
+                Some((b'O', ids)) => Audience::Only(ids.chunks(16).map(connection).collect::<Read<_>>()?),
+                _ => return Err(Trouble::Nonsense("an unknown audience")),
+            };
+            let (kind, data) = (str::from_utf8(kind).ok(), str::from_utf8(data).ok());
+            let (kind, data) = none(kind.zip(data), "a signal that isn't UTF-8")?;
+            Event::Signal { from, audience, signal: Signal::again(kind, data) }
+        }
+        (b"new", [id, created, of_role, data]) => {
+            let data = none(str::from_utf8(data).ok(), "data that isn't UTF-8")?.to_owned();
+            let (id, created_at, role) = (connection(id)?, time(number(created)?), role(of_role)?);
+            Event::Created(Arc::new(ConnectionInfo { id, created_at, data, role }))
+        }
+        (b"gone", [id, why]) => {
+            let why = REASONS.iter().find(|(_, name)| name.as_bytes() == *why).map(|(reason, _)| *reason);
+            Event::Destroyed(connection(id)?, none(why, "an unknown reason")?)
+        }
+        (b"cut", [id]) => Event::Interrupted(connection(id)?),
+        (b"back", [id]) => Event::Restored(connection(id)?),
+        _ => return Err(Trouble::Nonsense("an unknown event")),
+    };
+    Ok(Arc::new(Entry { sequence, at: time(number(at)?), event }))
+}
+
+fn effect(mut values: Values, view: &View, limits: &Limits) -> Read<Effect> {
+    Ok(match &*values.bytes()? {
+        b"started" => Effect::Started,
+        b"ended" => Effect::Ended,
+        b"entry" => {
+            let sequence = values.number()?;
+            Effect::Entry(entry(sequence, &values.bytes()?)?)
+        }
+        b"attach" => Effect::Attach(values.handle()?, view.clone()),
+        b"release" => Effect::Release(values.handle()?, ending(&values.bytes()?)?, values.number()? == 1),
+        b"answer" => {
+            let (handle, send_id) = (values.handle()?, values.number()?);
+            let outcome = outcome(&values.bytes()?, send_id, limits)?;
+            Effect::Answer(handle, SendResult { send_id, outcome })
+        }
+        _ => return Err(Trouble::Nonsense("an unknown effect")),
+    })
+}
+
+/// A name, for a script.
+pub(super) fn name(named: &Named) -> Vec<u8> {
+    match named {
+        Named::Id(id) => [b"I", &id.bytes()[..]].concat(),
+        Named::Other(text) => [b"O", text.as_bytes()].concat(),
+    }
+}
+
+pub(super) fn named(names: &[&[u8]]) -> Read<Vec<Named>> {
+    let read = |name: &&[u8]| match name.split_first() {
+        Some((b'I', id)) => Ok(Named::Id(connection(id)?)),
+        Some((b'O', text)) => Ok(Named::Other(none(str::from_utf8(text).ok(), "a name that isn't UTF-8")?.to_owned())),
+        _ => Err(Trouble::Nonsense("a name that is none")),
+    };
+    names.iter().map(read).collect()
+}
+
+/// A refusal that was decided before the script was asked, for the script to keep.
+pub(super) fn keep(refusal: &Refusal) -> Vec<u8> {
+    let wait = refusal.retry_after.map_or(String::new(), |wait| wait.as_nanos().to_string());
+    let field = refusal.field.unwrap_or("");
+    pack([refusal.reason.name(), &refusal.message, field, &wait].map(str::as_bytes))
+}
+
+/// The fields that such a refusal may blame.
+const FIELDS: [&str; 9] =
+    ["connection_id", "data", "disconnect", "frame", "send", "send_id", "signal", "signal.data", "to.connection_ids"];
+
+fn kept(bytes: &[u8]) -> Read<Refusal> {
+    let parts = none(unpack(bytes), "a refusal that was cut")?;
+    let [of, message, field, wait] = parts[..] else { return Err(Trouble::Nonsense("a refusal that is none")) };
+    let message = none(str::from_utf8(message).ok(), "a message that isn't UTF-8")?;
+    let mut refusal = Refusal::new(none(reason(of), "an unknown reason")?, message);
+    refusal.field = FIELDS.into_iter().chain(["signal.type"]).find(|known| known.as_bytes() == field);
+    if !wait.is_empty() {
+        refusal.retry_after = Some(Duration::from_nanos(number(wait)?));
+    }
+    Ok(refusal)
+}
+
+fn outcome(bytes: &[u8], send_id: SendId, limits: &Limits) -> Read<Result<Accepted, Refusal>> {
+    let parts = none(unpack(bytes), "an outcome that was cut")?;
+    Ok(match &parts[..] {
+        [b"accepted", sequence, absent @ ..] => {
+            Ok(Accepted { sequence: number(sequence)?, not_connected: named(absent)? })
+        }
+        [b"refused", refusal] => Err(kept(refusal)?),
+        [b"wait", nanos] => Err(too_fast(Duration::from_nanos(number(nanos)?), limits)),
+        [b"nobody", given] => Err(none_connected(number(given)? as usize)),
+        [b"gone"] => Err(not_connected()),
+        [b"unknown", last] => Err(unknown_send(send_id, number(last)?)),
+        _ => return Err(Trouble::Nonsense("an unknown outcome")),
+    })
+}
+
+/// What a node is told on its channel.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Push {
+    /// Events of a session, the last of them in this place.
+    Events(SessionId, Vec<Arc<Entry>>),
+    /// A stream of this node's is to end.
+    Release(SessionId, Handle, Ending),
+}
+
+impl Push {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(bytes: &[u8], limits: &Limits) -> Result<Self, Trouble> {
+        let parts = none(unpack(bytes), "a push that was cut")?;
+        let [session, _epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
+        let session = none(str::from_utf8(session).ok(), "a session that isn't text")?;
+        let session = SessionId::parse(session, limits, "session_id").map_err(|_| Trouble::Nonsense("no session"))?;
+        let newest = number(newest)?;
+        match rest {
+            [what @ (b"taken" | b"thrown"), id, generation] if newest == 0 => {
+                let handle = Handle { connection: connection(id)?, generation: number(generation)? };
+                let ending = if *what == b"taken" { Ending::TakenOver } else { Ending::ForceDisconnected };
+                Ok(Self::Release(session, handle, ending))
+            }
+            records => {
+                let first = none((newest + 1).checked_sub(records.len() as u64), "more events than places")?;
+                let entries = (first..).zip(records).map(|(at, record)| entry(at, record)).collect::<Read<_>>()?;
+                Ok(Self::Events(session, entries))
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+-- What every script begins with; it is put before each of them.
+--
+-- KEYS, all with the tag of the session's partition, so that they are in one slot:
+--   1 leases   ZSET    node -> until when it is one, in microseconds
+--   2 session  HASH    the session: see `load`; of each connection `i` and `h`
+--   3 order    ZSET    connection -> place of its joining
+--   4 log      STREAM  the newest events, id `sequence-0`, field `v`
+--   5 windows  ZSET    place and connection -> until when it is waited for
+--   6 due      ZSET    session -> the first of its windows' ends
+--   7 index    ZSET    the sessions there are, all with score 0
+-- ARGV:
+--   1 node, 2 the time in microseconds (empty: the server's), 3 session,
+--   4 and 5 how many events and bytes the log keeps (0: no limit)
+--
+-- A connection's name is its 16 bytes. Ids of sends are 20 decimal digits, which
+-- compare as they count: they may be over 2^53, which is what Lua's numbers hold.
+--
+-- Replies {"FENCED"} and does nothing unless the node's lease is valid.
+local LEASES, SESSION, ORDER, LOG, WINDOWS, DUE, INDEX = unpack(KEYS, 1, 7)
+local node, now, name = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local log_events, log_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local call = redis.call
+
+if not now then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+do
+  local till = call('ZSCORE', LEASES, node)
+  if not till or tonumber(till) <= now then return {'FENCED'} end
+end
+
+-- An integer as text: Lua writes large ones with an exponent.
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+-- Several texts as one, each with its length before it.
+local function pack(...)
+  local parts = {}
+  for at = 1, select('#', ...) do
+    local text = select(at, ...)
+    if type(text) == 'number' then text = int(text) end
+    parts[at] = struct.pack('>I4', #text) .. text
+  end
+  return table.concat(parts)
+end
+
+-- The session. `members` is 0 when it isn't there.
+local S
+local effects, pushed = {}, {}
+
+local function load(...)
+  local found = call('HMGET', SESSION, 'epoch', 'sequence', 'created', 'members', 'filtering', 'bytes', 'first', 'nodes', ...)
+  S = {
+    epoch = tonumber(found[1] or 0), sequence = tonumber(found[2] or 0), created = tonumber(found[3] or 0),
+    members = tonumber(found[4] or 0), filtering = tonumber(found[5] or 0), bytes = tonumber(found[6] or 0),
+    first = tonumber(found[7] or 0), nodes = found[8] or '',
+  }
+  return unpack(found, 9)
+end
+
+local function save()
+  if S.members > 0 then
+    call('HSET', SESSION, 'epoch', int(S.epoch), 'sequence', int(S.sequence), 'created', int(S.created),
+      'members', S.members, 'filtering', S.filtering, 'bytes', int(S.bytes), 'first', int(S.first), 'nodes', S.nodes)
+  end
+end
+
+local function effect(...)
+  effects[#effects + 1] = {...}
+end
+
+-- What the script found out, with what it brought about. The events go to the other
+-- nodes that have members of the session.
+local function finish(...)
+  save()
+  if #pushed > 0 then
+    for other in string.gmatch(S.nodes, '[^\n]+') do
+      if other ~= node then
+        call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. other,
+          pack(name, S.epoch, S.sequence, unpack(pushed)))
+      end
+    end
+  end
+  return {'OK', effects, ...}
+end
+
+-- Forgets the oldest events until the log keeps so many bytes. It knows how many
+-- bytes there were before its oldest, as of when it last looked.
+local function shrink()
+  if log_bytes == 0 then return end
+  while S.bytes - S.first > log_bytes do
+    local oldest = call('XRANGE', LOG, '-', '+', 'COUNT', 32)
+    if #oldest == 0 then return end
+    local keep
+    for _, entry in ipairs(oldest) do
+      S.first = tonumber(string.match(entry[2][2], '^....(%d+)'))
+      if S.bytes - S.first <= log_bytes then keep = entry[1] break end
+    end
+    if keep then
+      call('XTRIM', LOG, 'MINID', keep)
+    else
+      S.first = S.bytes
+      call('XTRIM', LOG, 'MINID', '(' .. oldest[#oldest][1])
+    end
+  end
+end
+
+-- Gives an event the next place. `size` is about how many bytes it takes.
+local function append(size, kind, ...)
+  S.sequence = S.sequence + 1
+  local record = pack(int(S.bytes), now, kind, ...)
+  S.bytes = S.bytes + size
+  if log_events > 0 then
+    call('XADD', LOG, 'MAXLEN', log_events, int(S.sequence) .. '-0', 'v', record)
+  else
+    call('XADD', LOG, int(S.sequence) .. '-0', 'v', record)
+  end
+  shrink()
+  effect('entry', int(S.sequence), record)
+  pushed[#pushed + 1] = record
+end
+
+-- What a connection has: hot, what changes with what it does; cold, what doesn't.
+--   hot   generation, node ('' without a stream), until (0 with one), the newest send
+--         decided, the bucket's arrival in nanoseconds since the session began, the
+--         window in microseconds, the types it wants (false: all), whether it is
+--         spared comings and goings, and its own signals
+--   cold  place of joining, hash of the token, created, role, data
+local function read_hot(text)
+  if not text then return nil end
+  local H = {}
+  H.generation, H.node, H.till, H.last, H.arrival, H.window, H.types, H.no_events, H.no_own = cmsgpack.unpack(text)
+  return H
+end
+
+local function write_hot(connection, H)
+  call('HSET', SESSION, 'h' .. connection,
+    cmsgpack.pack(H.generation, H.node, H.till, H.last, H.arrival, H.window, H.types, H.no_events, H.no_own))
+end
+
+local function read_cold(text)
+  if not text then return nil end
+  local C = {}
+  C.joined, C.token, C.created, C.role, C.data = cmsgpack.unpack(text)
+  return C
+end
+
+-- The member on whose newest stream this is.
+local function attached(H, generation)
+  return H and H.till == 0 and H.generation == generation
+end
+
+local function window_member(connection, C)
+  return string.format('%016.0f', C.joined) .. connection
+end
+
+-- The session's place among those with windows that end.
+local function schedule()
+  local first = call('ZRANGE', WINDOWS, 0, 0, 'WITHSCORES')
+  if first[2] then call('ZADD', DUE, first[2], name) else call('ZREM', DUE, name) end
+end
+
+-- One stream more, or less, on a node: whether it gets what is pushed.
+local function count_stream(at, by)
+  local count = call('HINCRBY', SESSION, 'n' .. at, by)
+  if by > 0 and count == 1 then
+    S.nodes = S.nodes .. at .. '\n'
+  elseif count == 0 then
+    call('HDEL', SESSION, 'n' .. at)
+    local kept = {}
+    for other in string.gmatch(S.nodes, '[^\n]+') do
+      if other ~= at then kept[#kept + 1] = other .. '\n' end
+    end
+    S.nodes = table.concat(kept)
+  end
+end
+
+-- Removes a connection for good. Its stream, if it has one, is the caller's to
+-- release. The node that it was on hears of it before it hears nothing more.
+local function destroy(connection, H, C, reason)
+  append(64, 'gone', connection, reason)
+  call('HDEL', SESSION, 'h' .. connection, 'i' .. connection)
+  call('ZREM', ORDER, connection)
+  S.members = S.members - 1
+  if H.types then S.filtering = S.filtering - 1 end
+  if H.till > 0 then
+    call('ZREM', WINDOWS, window_member(connection, C))
+    schedule()
+  end
+  if S.members == 0 then
+    call('DEL', SESSION, ORDER, LOG, WINDOWS)
+    call('ZREM', DUE, name)
+    call('ZREM', INDEX, name)
+    effect('ended')
+  end
+end
+
+-- Ends the windows that are over.
+local function tick()
+  if S.members == 0 then return end
+  for _, member in ipairs(call('ZRANGEBYSCORE', WINDOWS, '-inf', now)) do
+    local connection = string.sub(member, 17)
+    local found = call('HMGET', SESSION, 'h' .. connection, 'i' .. connection)
+    destroy(connection, read_hot(found[1]), read_cold(found[2]), 'network')
+  end
+end
+
+-- Hot and cold of many connections, in order; Lua takes some thousand values at once.
+local function read_all(connections)
+  local hots, colds = {}, {}
+  for from = 1, #connections, 1000 do
+    local fields = {}
+    for at = from, math.min(from + 999, #connections) do
+      fields[#fields + 1] = 'h' .. connections[at]
+      fields[#fields + 1] = 'i' .. connections[at]
+    end
+    local found = call('HMGET', SESSION, unpack(fields))
+    for at = 1, #found, 2 do
+      hots[#hots + 1] = read_hot(found[at])
+      colds[#colds + 1] = read_cold(found[at + 1])
+    end
+  end
+  return hots, colds
+end
+
+-- A connection as others see it.
+local function view(connection, H, C)
+  return {connection, int(C.joined), int(C.created), C.role, C.data, H.till > 0 and 1 or 0}
+end
+
+local function wants(H, kind)
+  if not H.types then return true end
+  for _, wanted in ipairs(H.types) do
+    if wanted == kind then return true end
+  end
+  return false
+end
+
+-- Those named who are there, sorted, and the names of those who aren't. A name is
+-- `I` and a connection's bytes, or `O` and a text that can't be one.
+local function resolve(names)
+  local fields, connections = {}, {}
+  for _, named in ipairs(names) do
+    if string.sub(named, 1, 1) == 'I' then
+      connections[#connections + 1] = string.sub(named, 2)
+      fields[#fields + 1] = 'h' .. string.sub(named, 2)
+    end
+  end
+  local there, hots, absent = {}, {}, {}
+  local found = #fields > 0 and S.members > 0 and call('HMGET', SESSION, unpack(fields)) or {}
+  local at = 0
+  for _, named in ipairs(names) do
+    local is_there = false
+    if string.sub(named, 1, 1) == 'I' then
+      at = at + 1
+      if found[at] then
+        is_there = true
+        there[#there + 1] = connections[at]
+        hots[connections[at]] = found[at]
+      end
+    end
+    if not is_there then absent[#absent + 1] = named end
+  end
+  table.sort(there)
+  return there, absent, hots
+end

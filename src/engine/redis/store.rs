@@ -1,0 +1,338 @@
+//! The transitions of sessions, as calls.
+
+use std::{sync::Arc, time::SystemTime};
+
+use redis::{ScriptInvocation, aio::ConnectionLike};
+
+use crate::{
+    domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, SendId, Sequence, SessionId},
+    session::{
+        Admission, Command, ConnectionView, Effect, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome,
+        ServerAccepted, ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
+    },
+};
+
+use super::{
+    keys::{Keys, Partitions},
+    pack::unpack,
+    reply::{self, Trouble, Values},
+    scripts,
+};
+
+/// What came of a transition, and what it brought about, in its order.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// What is answered.
+    pub answer: T,
+    /// What is to be done by this node. Events went to the others, too.
+    pub effects: Vec<Effect>,
+}
+
+/// A node's way to the sessions in Redis.
+#[derive(Clone, Debug)]
+pub struct Store {
+    node: String,
+    limits: Arc<Limits>,
+    partitions: Partitions,
+    /// The time in microseconds, instead of the server's: tests have their own.
+    now: Option<u64>,
+}
+
+type Call<T> = Result<T, Trouble>;
+
+impl Store {
+    /// Of a node with this name, which has a lease in every partition.
+    #[must_use]
+    pub fn new(node: String, limits: Arc<Limits>, partitions: Partitions) -> Self {
+        Self { node, limits, partitions, now: None }
+    }
+
+    /// The same at a time of its own.
+    #[cfg(test)]
+    pub(super) fn at(&self, now: u64) -> Self {
+        Self { now: Some(now), ..self.clone() }
+    }
+
+    /// Lets a stream in, anew or by a resume.
+    ///
+    /// # Errors
+    /// When it isn't known whether that happened.
+    pub async fn join(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        epoch: Epoch,
+        join: Join,
+    ) -> Call<Done<Result<Admission, Refusal>>> {
+        let keys = Keys::of(session, self.partitions);
+        let resume = join.resume.as_ref().and_then(|resume| Some((resume.connection?, resume)));
+        let mut call = self.call(&scripts::JOIN, &keys, session);
+        call.key(keys.outcomes(&resume.map_or(join.fresh_id, |(connection, _)| connection)));
+        call.arg(epoch).arg(&join.fresh_id.bytes()[..]).arg(&join.fresh_token.hash().bytes()[..]);
+        let window = join.window.min(self.limits.max_resume_window);
+        call.arg(join.role.name()).arg(&join.data).arg(window.as_micros() as u64);
+        call.arg(u8::from(join.view.suppress_connection_events)).arg(u8::from(join.view.suppress_own_signals));
+        call.arg(self.limits.max_connection_data_bytes).arg(self.limits.max_connections_per_session);
+        match &resume {
+            Some((connection, resume)) => {
+                call.arg(&connection.bytes()[..]).arg(&resume.token.hash().bytes()[..]);
+                call.arg(resume.epoch).arg(resume.last_sequence).arg(resume.last_result_send_id);
+            }
+            None => {
+                call.arg("").arg("").arg(0).arg(0).arg(0);
+            }
+        }
+        for kind in join.view.signal_types.iter() {
+            call.arg(kind);
+        }
+        let (effects, mut values) = self.ask(call, redis, &join.view).await?;
+        let outcome = match &*values.bytes()? {
+            b"too-large" => return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), effects }),
+            b"full" => return Ok(Done { answer: Err(full(values.number()? as usize, &self.limits)), effects }),
+            b"new" => Outcome::New,
+            b"resumed" => Outcome::Resumed,
+            b"gap" => Outcome::ResumedWithGap,
+            _ => return Err(Trouble::Nonsense("an unknown answer to a join")),
+        };
+        let (_, me) = Values::view(values.next()?)?;
+        let handle = Handle { connection: me.info.id, generation: values.number()? };
+        let (epoch, sequence, last_send_id) = (values.number()?, values.number()?, values.number()?);
+        let restated = values.list()?.map(|one| Values::restated(one, &self.limits)).collect::<Call<_>>()?;
+        let snapshot = values.list()?.map(|one| Ok(Values::view(one)?.1)).collect::<Call<_>>()?;
+        let mut missed = Vec::new();
+        for (at, record) in (sequence + 1..).zip(values.list()?) {
+            let entry = reply::entry(at, &reply::bytes(record)?)?;
+            if join.view.admits(&entry, handle.connection) {
+                missed.push(entry);
+            }
+        }
+        let token = match join.resume {
+            Some(resume) if outcome != Outcome::New => resume.token,
+            _ => join.fresh_token,
+        };
+        let admission = Admission {
+            handle,
+            outcome,
+            info: me.info,
+            snapshot,
+            epoch,
+            sequence,
+            token,
+            window,
+            last_send_id,
+            restated,
+            missed: missed.into_iter().collect(),
+        };
+        Ok(Done { answer: Ok(admission), effects })
+    }
+
+    /// Does what a stream asks for, in its order.
+    ///
+    /// # Errors
+    /// When it isn't known whether that happened.
+    pub async fn send(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        from: Handle,
+        commands: Vec<Command>,
+    ) -> Call<Done<()>> {
+        let keys = Keys::of(session, self.partitions);
+        let mut call = self.call(&scripts::SEND, &keys, session);
+        call.key(keys.outcomes(&from.connection));
+        // Those named by scripts count from the first.
+        let mut named_keys = 8;
+        call.arg(&from.connection.bytes()[..]).arg(from.generation);
+        call.arg(self.limits.signals_per_second).arg(self.limits.signal_burst).arg(OUTCOMES_KEPT);
+        for command in commands {
+            match command {
+                Command::Leave => {
+                    call.arg("L");
+                }
+                Command::Send(id, Err(refusal)) => {
+                    call.arg("S").arg(digits(id)).arg(0).arg(reply::keep(&refusal));
+                }
+                Command::Disconnect(id, Err(refusal)) => {
+                    call.arg("D").arg(digits(id)).arg(0).arg(reply::keep(&refusal));
+                }
+                Command::Send(id, Ok((signal, to))) => {
+                    call.arg("S").arg(digits(id)).arg(1).arg(signal.kind().as_str()).arg(signal.data());
+                    names(&mut call, to.as_ref().map(|to| to.named()));
+                }
+                Command::Disconnect(id, Ok(named)) => {
+                    if let Named::Id(other) = &named {
+                        call.key(keys.outcomes(other));
+                        named_keys += 1;
+                    }
+                    call.arg("D").arg(digits(id)).arg(1).arg(reply::name(&named)).arg(named_keys);
+                }
+            }
+        }
+        let (effects, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), effects })
+    }
+
+    /// A stream is gone, for a reason other than a leave.
+    ///
+    /// # Errors
+    /// When it isn't known whether that is known now.
+    pub async fn detach(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        handle: Handle,
+        ending: Ending,
+    ) -> Call<Done<()>> {
+        let keys = Keys::of(session, self.partitions);
+        let expired = ending == Ending::Refused(Reason::TokenExpired);
+        let reason = match ending {
+            Ending::SlowConsumer => DisconnectReason::SlowConsumer,
+            _ if expired => DisconnectReason::TokenExpired,
+            _ => DisconnectReason::NetworkDisconnected,
+        };
+        let mut call = self.call(&scripts::DETACH, &keys, session);
+        call.key(keys.outcomes(&handle.connection));
+        call.arg(&handle.connection.bytes()[..]).arg(handle.generation).arg(reply::ending_name(ending));
+        call.arg(u8::from(!expired)).arg(reply::reason_name(reason));
+        let (effects, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), effects })
+    }
+
+    /// Ends the windows of a session that are over.
+    ///
+    /// # Errors
+    /// When it isn't known whether they have ended.
+    pub async fn reap(&self, redis: &mut impl ConnectionLike, session: &SessionId) -> Call<Done<()>> {
+        let call = self.call(&scripts::REAP, &Keys::of(session, self.partitions), session);
+        let (effects, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), effects })
+    }
+
+    /// Takes a signal from a backend.
+    ///
+    /// # Errors
+    /// When it isn't known whether that happened.
+    pub async fn send_from_server(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        send: ServerSend,
+    ) -> Call<Done<Result<ServerAccepted, Refusal>>> {
+        let keys = Keys::of(session, self.partitions);
+        let [_, of_session, ..] = keys.all();
+        let mut call = self.call(&scripts::SERVER, &keys, session);
+        call.key(send.key.as_ref().map_or(of_session, |key| keys.response(key)));
+        call.arg("signal").arg(u8::from(send.key.is_some())).arg(KEYS_KEPT_FOR.as_micros() as u64);
+        call.arg(send.signal.kind().as_str()).arg(send.signal.data());
+        names(&mut call, send.to.as_ref().map(|to| to.named()));
+        let (effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let answer = match &*values.bytes()? {
+            b"nobody-there" => Err(nobody_there()),
+            b"nobody" => Err(none_connected(values.number()? as usize)),
+            b"accepted" | b"repeated" => {
+                let response = values.bytes()?;
+                let parts = unpack(&response).unwrap_or_default();
+                let [sequence, count, absent @ ..] = &parts[..] else {
+                    return Err(Trouble::Nonsense("a response that was cut"));
+                };
+                let (sequence, recipient_count) = (reply::number(sequence)?, reply::number(count)? as usize);
+                Ok(ServerAccepted { sequence, not_connected: reply::named(absent)?, recipient_count })
+            }
+            _ => return Err(Trouble::Nonsense("an unknown answer to a signal")),
+        };
+        Ok(Done { answer, effects })
+    }
+
+    /// Disconnects a connection for a backend.
+    ///
+    /// # Errors
+    /// When it isn't known whether that happened.
+    pub async fn disconnect(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        named: &Named,
+    ) -> Call<Done<Result<Sequence, Refusal>>> {
+        let keys = Keys::of(session, self.partitions);
+        let [_, of_session, ..] = keys.all();
+        let mut call = self.call(&scripts::SERVER, &keys, session);
+        call.key(match named {
+            Named::Id(id) => keys.outcomes(id),
+            Named::Other(_) => of_session,
+        });
+        call.arg("disconnect").arg(reply::name(named));
+        let (effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let answer = match &*values.bytes()? {
+            b"nobody-there" => Err(nobody_there()),
+            b"gone" => Err(not_connected()),
+            b"accepted" => Ok(values.number()?),
+            _ => return Err(Trouble::Nonsense("an unknown answer to a disconnect")),
+        };
+        Ok(Done { answer, effects })
+    }
+
+    /// Looks at a session, and at those of its connections that joined after a place, so
+    /// many at the most. None: nobody is in it.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub async fn look(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        after: Sequence,
+        most: usize,
+    ) -> Call<Option<(Facts, Vec<(Sequence, ConnectionView)>)>> {
+        let mut call = self.call(&scripts::LOOK, &Keys::of(session, self.partitions), session);
+        call.arg(after).arg(most);
+        let (_, mut values) = self.ask(call, redis, &View::default()).await?;
+        if values.bytes()? == b"nobody-there" {
+            return Ok(None);
+        }
+        let (connections, interrupted) = (values.number()? as usize, values.number()? as usize);
+        let (epoch, sequence, created_at): (_, _, SystemTime) =
+            (values.number()?, values.number()?, reply::time(values.number()?));
+        let listed = values.list()?.map(Values::view).collect::<Call<_>>()?;
+        Ok(Some((Facts { connections, interrupted, epoch, sequence, created_at }, listed)))
+    }
+
+    /// A call of a script, with what all are given.
+    fn call<'s>(&self, script: &'s redis::Script, keys: &Keys<'_>, session: &SessionId) -> ScriptInvocation<'s> {
+        let mut call = script.prepare_invoke();
+        for key in keys.all() {
+            call.key(key);
+        }
+        call.arg(&self.node).arg(self.now.map_or(String::new(), |now| now.to_string())).arg(session.as_str());
+        call.arg(self.limits.log_events).arg(self.limits.log_bytes);
+        call
+    }
+
+    async fn ask(
+        &self,
+        call: ScriptInvocation<'_>,
+        redis: &mut impl ConnectionLike,
+        view: &View,
+    ) -> Call<(Vec<Effect>, Values)> {
+        Values::of(call.invoke_async(redis).await?, view, &self.limits)
+    }
+}
+
+/// An id as scripts compare it.
+fn digits(id: SendId) -> String {
+    format!("{id:020}")
+}
+
+/// How many names, -1 for everyone, and the names.
+fn names(call: &mut ScriptInvocation<'_>, names: Option<&[Named]>) {
+    match names {
+        None => {
+            call.arg(-1);
+        }
+        Some(names) => {
+            call.arg(names.len());
+            for named in names {
+                call.arg(reply::name(named));
+            }
+        }
+    }
+}

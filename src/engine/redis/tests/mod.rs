@@ -1,0 +1,52 @@
+//! The scripts do what the session does.
+
+mod equal;
+mod server;
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Partitions, Store, keys::leases};
+use crate::domain::{Limits, SessionId};
+use server::RedisServer;
+
+const NODE: &str = "node-1:boot-1";
+
+/// A Redis, and a connection to it.
+struct Bed {
+    runtime: Runtime,
+    redis: MultiplexedConnection,
+    _server: RedisServer,
+}
+
+impl Bed {
+    fn new() -> Option<Self> {
+        let server = RedisServer::start()?;
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let redis = runtime.block_on(server.client().get_multiplexed_async_connection()).expect("a connection");
+        Some(Self { runtime, redis, _server: server })
+    }
+
+    /// Gives a node its lease, until this time in microseconds.
+    fn lease(&self, node: &str, until: u64) {
+        for partition in partitions().all() {
+            let mut redis = self.redis.clone();
+            let lease = redis::cmd("ZADD").arg(leases(partition)).arg(until).arg(node).to_owned();
+            self.runtime.block_on(lease.exec_async(&mut redis)).expect("a lease");
+        }
+    }
+
+    fn store(&self, limits: &Arc<Limits>) -> Store {
+        Store::new(NODE.to_owned(), Arc::clone(limits), partitions())
+    }
+}
+
+fn partitions() -> Partitions {
+    Partitions::new(4)
+}
+
+fn session(name: &str) -> SessionId {
+    SessionId::parse(name, &Limits::default(), "session_id").expect("a session")
+}
