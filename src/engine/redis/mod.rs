@@ -8,6 +8,7 @@
 //! shows at the next, and is read from the log.
 
 mod keys;
+mod mirror;
 mod pack;
 mod reply;
 mod scripts;
@@ -16,5 +17,6 @@ mod store;
 mod tests;
 
 pub use keys::{Keys, Partitions, channel, leases};
-pub use reply::{Push, Trouble};
+pub use mirror::{Deed, Mirror};
+pub use reply::{Placed, Push, Trouble};
 pub use store::{Done, Store};

@@ -61,7 +61,7 @@ pub(super) struct Values(std::vec::IntoIter<Value>);
 
 impl Values {
     /// What a script said: its effects, and the rest.
-    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Vec<Effect>, Self)> {
+    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Vec<Placed>, Self)> {
         let mut values = Self::within(value)?;
         match &*values.bytes()? {
             b"FENCED" => return Err(Trouble::Fenced),
@@ -227,14 +227,15 @@ pub(super) fn entry(sequence: Sequence, record: &[u8]) -> Read<Arc<Entry>> {
     Ok(Arc::new(Entry { sequence, at: time(number(at)?), event }))
 }
 
-fn effect(mut values: Values, view: &View, limits: &Limits) -> Read<Effect> {
-    Ok(match &*values.bytes()? {
+/// An effect, and the place after which it is to be done; an event's is its own.
+pub type Placed = (Sequence, Effect);
+
+fn effect(mut values: Values, view: &View, limits: &Limits) -> Read<Placed> {
+    let place = values.number()?;
+    let effect = match &*values.bytes()? {
         b"started" => Effect::Started,
         b"ended" => Effect::Ended,
-        b"entry" => {
-            let sequence = values.number()?;
-            Effect::Entry(entry(sequence, &values.bytes()?)?)
-        }
+        b"entry" => Effect::Entry(entry(place, &values.bytes()?)?),
         b"attach" => Effect::Attach(values.handle()?, view.clone()),
         b"release" => Effect::Release(values.handle()?, ending(&values.bytes()?)?, values.number()? == 1),
         b"answer" => {
@@ -243,7 +244,8 @@ fn effect(mut values: Values, view: &View, limits: &Limits) -> Read<Effect> {
             Effect::Answer(handle, SendResult { send_id, outcome })
         }
         _ => return Err(Trouble::Nonsense("an unknown effect")),
-    })
+    };
+    Ok((place, effect))
 }
 
 /// A name, for a script.

@@ -7,15 +7,15 @@ use redis::{ScriptInvocation, aio::ConnectionLike};
 use crate::{
     domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, SendId, Sequence, SessionId},
     session::{
-        Admission, Command, ConnectionView, Effect, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome,
-        ServerAccepted, ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
+        Admission, Command, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome, ServerAccepted,
+        ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
     },
 };
 
 use super::{
     keys::{Keys, Partitions},
     pack::unpack,
-    reply::{self, Trouble, Values},
+    reply::{self, Placed, Trouble, Values},
     scripts,
 };
 
@@ -24,8 +24,9 @@ use super::{
 pub struct Done<T> {
     /// What is answered.
     pub answer: T,
-    /// What is to be done by this node. Events went to the others, too.
-    pub effects: Vec<Effect>,
+    /// What is to be done by this node, each after the event in its place. Events went to
+    /// the others, too.
+    pub effects: Vec<Placed>,
 }
 
 /// A node's way to the sessions in Redis.
@@ -312,7 +313,7 @@ impl Store {
         call: ScriptInvocation<'_>,
         redis: &mut impl ConnectionLike,
         view: &View,
-    ) -> Call<(Vec<Effect>, Values)> {
+    ) -> Call<(Vec<Placed>, Values)> {
         Values::of(call.invoke_async(redis).await?, view, &self.limits)
     }
 }

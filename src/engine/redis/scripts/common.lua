@@ -67,8 +67,10 @@ local function save()
   end
 end
 
+-- Something for the node to do, once it has delivered what came before: after the
+-- event in the place that comes first.
 local function effect(...)
-  effects[#effects + 1] = {...}
+  effects[#effects + 1] = {int(S.sequence), ...}
 end
 
 -- What the script found out, with what it brought about. The events go to the other
@@ -118,7 +120,7 @@ local function append(size, kind, ...)
     call('XADD', LOG, int(S.sequence) .. '-0', 'v', record)
   end
   shrink()
-  effect('entry', int(S.sequence), record)
+  effect('entry', record)
   pushed[#pushed + 1] = record
 end
 

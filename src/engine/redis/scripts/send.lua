@@ -86,7 +86,7 @@ while ARGV[at] and not left do
         local other = whom == me and H or read_hot(found[1])
         if other then
           if other.till == 0 then
-            release = {'release', whom, other.generation, 'disconnected', 0}
+            release = {whom, other.generation}
             count_stream(other.node, -1)
             if other.node ~= node and not string.find(S.nodes, other.node, 1, true) then
               call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. other.node,
@@ -105,7 +105,7 @@ while ARGV[at] and not left do
     end
     if is_new then decide(id, outcome) end
     effect('answer', me, generation, id, outcome)
-    if release then effects[#effects + 1] = release end
+    if release then effect('release', release[1], release[2], 'disconnected', 0) end
   end
 end
 if H then write_hot(me, H) end

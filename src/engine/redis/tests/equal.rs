@@ -69,7 +69,7 @@ impl Both {
 
     fn done<T>(done: Result<Done<T>, Trouble>) -> (T, Vec<Effect>) {
         let Done { answer, effects } = done.unwrap_or_else(|trouble| panic!("{trouble}"));
-        (answer, effects)
+        (answer, effects.into_iter().map(|(_, effect)| effect).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The scripts do what the session does.
 
 mod equal;
+mod mirror;
 mod server;
 
 use std::sync::Arc;
