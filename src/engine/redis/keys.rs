@@ -50,7 +50,7 @@ impl<'a> Keys<'a> {
 
     /// Those that every script is given, in its order.
     #[must_use]
-    pub fn all(&self) -> [String; 7] {
+    pub fn all(&self) -> [String; 8] {
         let of_session = |what: &str| self.key(&format!("{what}:{}", self.session));
         [
             leases(self.partition),
@@ -60,6 +60,7 @@ impl<'a> Keys<'a> {
             of_session("windows"),
             self.key("due"),
             self.key("index"),
+            streams(self.partition),
         ]
     }
 
@@ -80,6 +81,12 @@ impl<'a> Keys<'a> {
     fn key(&self, rest: &str) -> String {
         format!("{PREFIX}:{{{}}}:{rest}", self.partition)
     }
+}
+
+/// Where nodes have streams, in one partition.
+#[must_use]
+pub(super) fn streams(partition: u16) -> String {
+    format!("{PREFIX}:{{{partition}}}:streams")
 }
 
 /// The leases of the nodes, in one partition.

@@ -10,8 +10,8 @@ use redis::{RedisError, Value};
 
 use crate::{
     domain::{
-        Audience, ConnectionId, ConnectionInfo, DisconnectReason, Ending, Entry, Event, Limits, Named, Reason, Refusal,
-        Role, SendId, Sequence, SessionId, Signal,
+        Audience, ConnectionId, ConnectionInfo, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Named, Reason,
+        Refusal, Role, SendId, Sequence, SessionId, Signal,
     },
     session::{
         Accepted, ConnectionView, Effect, Handle, SendResult, View, none_connected, not_connected, too_fast,
@@ -62,14 +62,19 @@ pub(super) struct Values(std::vec::IntoIter<Value>);
 impl Values {
     /// What a script said: its effects, and the rest.
     pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Vec<Placed>, Self)> {
-        let mut values = Self::within(value)?;
-        match &*values.bytes()? {
-            b"FENCED" => return Err(Trouble::Fenced),
-            b"OK" => {}
-            _ => return Err(Trouble::Nonsense("neither OK nor FENCED")),
-        }
+        let mut values = Self::granted(value)?;
         let effects = values.list()?.map(|one| effect(Self::within(one)?, view, limits)).collect::<Read<_>>()?;
         Ok((effects, values))
+    }
+
+    /// What a script said, unless it was that the node is fenced.
+    pub(super) fn granted(value: Value) -> Read<Self> {
+        let mut values = Self::within(value)?;
+        match &*values.bytes()? {
+            b"FENCED" => Err(Trouble::Fenced),
+            b"OK" => Ok(values),
+            _ => Err(Trouble::Nonsense("neither OK nor FENCED")),
+        }
     }
 
     fn within(value: Value) -> Read<Self> {
@@ -110,6 +115,16 @@ impl Values {
         let (role, data, interrupted) = (role(&values.bytes()?)?, values.text()?, values.number()? == 1);
         let info = Arc::new(ConnectionInfo { id, created_at: time(created_at), data, role });
         Ok((joined, ConnectionView { info, interrupted }))
+    }
+
+    /// The same, and the node that its stream is on, if it has one.
+    pub(super) fn placed_view(value: Value) -> Read<(Sequence, ConnectionView, String)> {
+        let node = match &value {
+            Value::Array(values) => none(values.get(6).cloned(), "a connection without a node")?,
+            _ => return Err(Trouble::Nonsense("no connection")),
+        };
+        let (joined, view) = Self::view(value)?;
+        Ok((joined, view, none(String::from_utf8(bytes(node)?).ok(), "a node that isn't text")?))
     }
 
     /// An outcome that was decided before.
@@ -306,8 +321,8 @@ fn outcome(bytes: &[u8], send_id: SendId, limits: &Limits) -> Read<Result<Accept
 /// What a node is told on its channel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Push {
-    /// Events of a session, the last of them in this place.
-    Events(SessionId, Vec<Arc<Entry>>),
+    /// Events of a session, in one of its lives.
+    Events(SessionId, Epoch, Vec<Arc<Entry>>),
     /// A stream of this node's is to end.
     Release(SessionId, Handle, Ending),
 }
@@ -319,10 +334,10 @@ impl Push {
     /// When it is none.
     pub fn read(bytes: &[u8], limits: &Limits) -> Result<Self, Trouble> {
         let parts = none(unpack(bytes), "a push that was cut")?;
-        let [session, _epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
+        let [session, epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
         let session = none(str::from_utf8(session).ok(), "a session that isn't text")?;
         let session = SessionId::parse(session, limits, "session_id").map_err(|_| Trouble::Nonsense("no session"))?;
-        let newest = number(newest)?;
+        let (epoch, newest) = (number(epoch)?, number(newest)?);
         match rest {
             [what @ (b"taken" | b"thrown"), id, generation] if newest == 0 => {
                 let handle = Handle { connection: connection(id)?, generation: number(generation)? };
@@ -332,7 +347,7 @@ impl Push {
             records => {
                 let first = none((newest + 1).checked_sub(records.len() as u64), "more events than places")?;
                 let entries = (first..).zip(records).map(|(at, record)| entry(at, record)).collect::<Read<_>>()?;
-                Ok(Self::Events(session, entries))
+                Ok(Self::Events(session, epoch, entries))
             }
         }
     }

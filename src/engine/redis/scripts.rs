@@ -17,5 +17,9 @@ script!(JOIN, "scripts/join.lua");
 script!(SEND, "scripts/send.lua");
 script!(DETACH, "scripts/detach.lua");
 script!(SERVER, "scripts/server.lua");
+script!(LOST, "scripts/lost.lua");
 script!(REAP, "scripts/reap.lua");
 script!(LOOK, "scripts/look.lua");
+
+/// Of no session: without what the others begin with.
+pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/beat.lua")));

@@ -1,19 +1,19 @@
 //! The transitions of sessions, as calls.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::Duration};
 
-use redis::{ScriptInvocation, aio::ConnectionLike};
+use redis::{ScriptInvocation, Value, aio::ConnectionLike};
 
 use crate::{
     domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, SendId, Sequence, SessionId},
     session::{
-        Admission, Command, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome, ServerAccepted,
-        ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
+        Admission, Command, ConnectionView, Effect, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome,
+        ServerAccepted, ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
     },
 };
 
 use super::{
-    keys::{Keys, Partitions},
+    keys::{Keys, Partitions, leases, streams},
     pack::unpack,
     reply::{self, Placed, Trouble, Values},
     scripts,
@@ -40,6 +40,9 @@ pub struct Store {
 }
 
 type Call<T> = Result<T, Trouble>;
+
+/// How many connections are looked at in one go.
+const PAGE: usize = 1_000;
 
 impl Store {
     /// Of a node with this name, which has a lease in every partition.
@@ -142,7 +145,7 @@ impl Store {
         let mut call = self.call(&scripts::SEND, &keys, session);
         call.key(keys.outcomes(&from.connection));
         // Those named by scripts count from the first.
-        let mut named_keys = 8;
+        let mut named_keys = 9;
         call.arg(&from.connection.bytes()[..]).arg(from.generation);
         call.arg(self.limits.signals_per_second).arg(self.limits.signal_burst).arg(OUTCOMES_KEPT);
         for command in commands {
@@ -284,6 +287,17 @@ impl Store {
         after: Sequence,
         most: usize,
     ) -> Call<Option<(Facts, Vec<(Sequence, ConnectionView)>)>> {
+        let Some((facts, listed)) = self.listed(redis, session, after, most).await? else { return Ok(None) };
+        Ok(Some((facts, listed.map(Values::view).collect::<Call<_>>()?)))
+    }
+
+    async fn listed(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        after: Sequence,
+        most: usize,
+    ) -> Call<Option<(Facts, std::vec::IntoIter<Value>)>> {
         let mut call = self.call(&scripts::LOOK, &Keys::of(session, self.partitions), session);
         call.arg(after).arg(most);
         let (_, mut values) = self.ask(call, redis, &View::default()).await?;
@@ -291,10 +305,74 @@ impl Store {
             return Ok(None);
         }
         let (connections, interrupted) = (values.number()? as usize, values.number()? as usize);
-        let (epoch, sequence, created_at): (_, _, SystemTime) =
-            (values.number()?, values.number()?, reply::time(values.number()?));
-        let listed = values.list()?.map(Values::view).collect::<Call<_>>()?;
-        Ok(Some((Facts { connections, interrupted, epoch, sequence, created_at }, listed)))
+        let (epoch, sequence) = (values.number()?, values.number()?);
+        let facts = Facts { connections, interrupted, epoch, sequence, created_at: reply::time(values.number()?) };
+        Ok(Some((facts, values.list()?)))
+    }
+
+    /// Renews this node's leases for so long, or, when it is new, takes them. Until when,
+    /// in microseconds, it has all of them.
+    ///
+    /// # Errors
+    /// `Fenced` when one of them is over: the node must begin anew, under a new name.
+    pub async fn beat(&self, redis: &mut impl ConnectionLike, time: Duration, is_new: bool) -> Call<u64> {
+        let mut until = u64::MAX;
+        for partition in self.partitions.all() {
+            let mut call = scripts::BEAT.prepare_invoke();
+            call.key(leases(partition)).arg(&self.node).arg(self.now.map_or(String::new(), |now| now.to_string()));
+            call.arg(time.as_micros() as u64).arg(u8::from(is_new));
+            let mut values = Values::granted(call.invoke_async(redis).await?)?;
+            until = until.min(values.number()?);
+        }
+        Ok(until)
+    }
+
+    /// The sessions of one partition that a node has streams of, so many at the most.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub async fn sessions_on(
+        &self,
+        redis: &mut impl ConnectionLike,
+        partition: u16,
+        node: &str,
+        most: usize,
+    ) -> Call<Vec<SessionId>> {
+        let mut list = redis::cmd("ZRANGE");
+        // Names are visible ASCII, so nothing of this node's is above.
+        list.arg(streams(partition)).arg(format!("[{node}\n")).arg(format!("[{node}\n\x7f")).arg("BYLEX");
+        list.arg("LIMIT").arg(0).arg(most);
+        let found: Vec<String> = list.query_async(redis).await?;
+        let session = |place: &String| {
+            let name = place.strip_prefix(node)?.strip_prefix('\n')?;
+            SessionId::parse(name, &self.limits, "session_id").ok()
+        };
+        Ok(found.iter().filter_map(session).collect())
+    }
+
+    /// A node is dead: its streams in a session are gone. How many they were.
+    ///
+    /// # Errors
+    /// When it isn't known whether all of them are.
+    pub async fn lose(&self, redis: &mut impl ConnectionLike, session: &SessionId, dead: &str) -> Call<Done<usize>> {
+        let (keys, mut after, mut lost, mut effects) = (Keys::of(session, self.partitions), 0, 0, Vec::new());
+        while let Some((_, listed)) = self.listed(redis, session, after, PAGE).await? {
+            let listed = listed.map(Values::placed_view).collect::<Call<Vec<_>>>()?;
+            let Some((newest, ..)) = listed.last() else { break };
+            after = *newest;
+            for (_, view, node) in listed {
+                if node != dead {
+                    continue;
+                }
+                let mut call = self.call(&scripts::LOST, &keys, session);
+                call.key(keys.outcomes(&view.info.id)).arg(&view.info.id.bytes()[..]).arg(dead);
+                let (done, _) = self.ask(call, redis, &View::default()).await?;
+                lost += usize::from(!done.is_empty());
+                // The stream was another node's to release.
+                effects.extend(done.into_iter().filter(|(_, effect)| !matches!(effect, Effect::Release(..))));
+            }
+        }
+        Ok(Done { answer: lost, effects })
     }
 
     /// A call of a script, with what all are given.

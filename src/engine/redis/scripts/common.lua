@@ -8,6 +8,7 @@
 --   5 windows  ZSET    place and connection -> until when it is waited for
 --   6 due      ZSET    session -> the first of its windows' ends
 --   7 index    ZSET    the sessions there are, all with score 0
+--   8 streams  ZSET    node, line feed, session: where nodes have streams, all with score 0
 -- ARGV:
 --   1 node, 2 the time in microseconds (empty: the server's), 3 session,
 --   4 and 5 how many events and bytes the log keeps (0: no limit)
@@ -16,7 +17,7 @@
 -- compare as they count: they may be over 2^53, which is what Lua's numbers hold.
 --
 -- Replies {"FENCED"} and does nothing unless the node's lease is valid.
-local LEASES, SESSION, ORDER, LOG, WINDOWS, DUE, INDEX = unpack(KEYS, 1, 7)
+local LEASES, SESSION, ORDER, LOG, WINDOWS, DUE, INDEX, STREAMS = unpack(KEYS, 1, 8)
 local node, now, name = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local log_events, log_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local call = redis.call
@@ -128,18 +129,19 @@ end
 --   hot   generation, node ('' without a stream), until (0 with one), the newest send
 --         decided, the bucket's arrival in nanoseconds since the session began, the
 --         window in microseconds, the types it wants (false: all), whether it is
---         spared comings and goings, and its own signals
+--         spared comings and goings, and its own signals, why it is gone if its window
+--         ends
 --   cold  place of joining, hash of the token, created, role, data
 local function read_hot(text)
   if not text then return nil end
   local H = {}
-  H.generation, H.node, H.till, H.last, H.arrival, H.window, H.types, H.no_events, H.no_own = cmsgpack.unpack(text)
+  H.generation, H.node, H.till, H.last, H.arrival, H.window, H.types, H.no_events, H.no_own, H.why = cmsgpack.unpack(text)
   return H
 end
 
 local function write_hot(connection, H)
   call('HSET', SESSION, 'h' .. connection,
-    cmsgpack.pack(H.generation, H.node, H.till, H.last, H.arrival, H.window, H.types, H.no_events, H.no_own))
+    cmsgpack.pack(H.generation, H.node, H.till, H.last, H.arrival, H.window, H.types, H.no_events, H.no_own, H.why))
 end
 
 local function read_cold(text)
@@ -169,8 +171,10 @@ local function count_stream(at, by)
   local count = call('HINCRBY', SESSION, 'n' .. at, by)
   if by > 0 and count == 1 then
     S.nodes = S.nodes .. at .. '\n'
+    call('ZADD', STREAMS, 0, at .. '\n' .. name)
   elseif count == 0 then
     call('HDEL', SESSION, 'n' .. at)
+    call('ZREM', STREAMS, at .. '\n' .. name)
     local kept = {}
     for other in string.gmatch(S.nodes, '[^\n]+') do
       if other ~= at then kept[#kept + 1] = other .. '\n' end
@@ -205,8 +209,30 @@ local function tick()
   for _, member in ipairs(call('ZRANGEBYSCORE', WINDOWS, '-inf', now)) do
     local connection = string.sub(member, 17)
     local found = call('HMGET', SESSION, 'h' .. connection, 'i' .. connection)
-    destroy(connection, read_hot(found[1]), read_cold(found[2]), 'network')
+    local H = read_hot(found[1])
+    destroy(connection, H, read_cold(found[2]), H.why)
   end
+end
+
+-- A stream is gone: its connection is waited for, for its window, or is destroyed when it
+-- has none, or may not be waited for. `ending` is how the stream ended, `why` what is told
+-- of the connection if it is gone.
+local function lose(connection, H, C, outcomes, ending, may_wait, why, why_later)
+  local resumable = H.window > 0 and may_wait
+  effect('release', connection, H.generation, ending, resumable and 1 or 0)
+  count_stream(H.node, -1)
+  if not resumable then
+    destroy(connection, H, C, why)
+    call('DEL', outcomes)
+    return
+  end
+  H.node, H.till, H.why = '', now + H.window, why_later
+  write_hot(connection, H)
+  call('ZADD', WINDOWS, int(H.till), window_member(connection, C))
+  schedule()
+  -- Who is never back leaves no outcomes behind.
+  call('PEXPIRE', outcomes, math.floor(H.window / 1000) + 60000)
+  append(64, 'cut', connection)
 end
 
 -- Hot and cold of many connections, in order; Lua takes some thousand values at once.
@@ -229,7 +255,7 @@ end
 
 -- A connection as others see it.
 local function view(connection, H, C)
-  return {connection, int(C.joined), int(C.created), C.role, C.data, H.till > 0 and 1 or 0}
+  return {connection, int(C.joined), int(C.created), C.role, C.data, H.till > 0 and 1 or 0, H.node}
 end
 
 local function wants(H, kind)

@@ -1,6 +1,6 @@
 -- Lets a stream into a session, anew or by a resume.
 --
--- KEYS   8 outcomes of the connection that is to be resumed, else of the new one
+-- KEYS   9 outcomes of the connection that is to be resumed, else of the new one
 -- ARGV   6 the epoch if the session begins with it, 7 the new connection, 8 the hash of
 --        its token, 9 role, 10 data, 11 window in microseconds, 12 and 13 whether it is
 --        spared comings and goings, and its own signals (1 or 0), 14 the most bytes of
@@ -53,7 +53,7 @@ if H and C.token == ARGV[17] then
   else
     call('ZREM', WINDOWS, window_member(me, C))
     schedule()
-    call('PERSIST', KEYS[8])
+    call('PERSIST', KEYS[9])
     append(64, 'back', me)
   end
   H.node = node
@@ -61,7 +61,7 @@ if H and C.token == ARGV[17] then
   write_hot(me, H)
   effect('attach', me, H.generation)
   local restated = {}
-  for at, kept in ipairs(call('XRANGE', KEYS[8], '(' .. ARGV[20] .. '-0', '+')) do
+  for at, kept in ipairs(call('XRANGE', KEYS[9], '(' .. ARGV[20] .. '-0', '+')) do
     restated[at] = {string.match(kept[1], '^%d+'), kept[2][2]}
   end
   local own = view(me, H, C)
@@ -84,7 +84,7 @@ end
 append(96 + #ARGV[10], 'new', me, now, ARGV[9], ARGV[10])
 C = {joined = S.sequence, token = ARGV[8], created = now, role = ARGV[9], data = ARGV[10]}
 H = {generation = 1, node = node, till = 0, last = string.rep('0', 20), arrival = 0, window = window, types = types,
-  no_events = no_events, no_own = no_own}
+  no_events = no_events, no_own = no_own, why = 'network'}
 S.members = S.members + 1
 if types then S.filtering = S.filtering + 1 end
 count_stream(node, 1)

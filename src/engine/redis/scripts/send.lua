@@ -1,7 +1,7 @@
 -- Does what a connection asks for on its stream: signals, disconnects, a leave; several
 -- in their order.
 --
--- KEYS   8 the connection's outcomes, 9... the outcomes of those to be disconnected
+-- KEYS   9 the connection's outcomes, 10... the outcomes of those to be disconnected
 -- ARGV   6 connection, 7 generation, 8 signals a second, 9 and at once (0: no limit),
 --        10 how many outcomes are kept, then for each
 --          `S`, id, `1`, type, data, count of names (-1: everyone), names...
@@ -43,14 +43,14 @@ end
 local function decide(id, outcome)
   if id == string.rep('0', 20) or not H then return end
   H.last = id
-  call('XADD', KEYS[8], 'MAXLEN', kept, string.gsub(id, '^0+', '') .. '-0', 'o', outcome)
+  call('XADD', KEYS[9], 'MAXLEN', kept, string.gsub(id, '^0+', '') .. '-0', 'o', outcome)
 end
 
 -- What was decided before.
 local function decided(id)
   if id == string.rep('0', 20) or id > H.last then return nil end
   local number = string.gsub(id, '^0+', '')
-  local found = call('XRANGE', KEYS[8], number .. '-0', number .. '-0')
+  local found = call('XRANGE', KEYS[9], number .. '-0', number .. '-0')
   return found[1] and found[1][2][2] or pack('unknown', H.last)
 end
 
@@ -61,7 +61,7 @@ while ARGV[at] and not left do
   if what == 'L' then
     count_stream(H.node, -1)
     destroy(me, H, C, 'client')
-    call('DEL', KEYS[8])
+    call('DEL', KEYS[9])
     effect('release', me, generation, 'left', 0)
     left, H = true, nil
   else

@@ -1,6 +1,6 @@
 -- What backends ask for: a signal without a sender, or a disconnect.
 --
--- KEYS   8 the first response to a call with this key (of a signal), or the outcomes of
+-- KEYS   9 the first response to a call with this key (of a signal), or the outcomes of
 --        the connection to be disconnected
 -- ARGV   6 `signal`: 7 whether there is a key (1 or 0), 8 for how many microseconds a
 --        response is kept, 9 type, 10 data, 11 count of names (-1: everyone), 12... names
@@ -18,7 +18,7 @@ if ARGV[6] == 'disconnect' then
   if not H then return finish('gone') end
   if H.till == 0 then count_stream(H.node, -1) end
   destroy(whom, H, read_cold(found[2]), 'forced')
-  call('DEL', KEYS[8])
+  call('DEL', KEYS[9])
   if H.till == 0 then
     effect('release', whom, H.generation, 'disconnected', 0)
     if H.node ~= node and not string.find(S.nodes, H.node, 1, true) then
@@ -31,7 +31,7 @@ end
 
 local has_key, keep = ARGV[7] == '1', tonumber(ARGV[8])
 if has_key then
-  local found = call('HMGET', KEYS[8], 'till', 'response')
+  local found = call('HMGET', KEYS[9], 'till', 'response')
   if found[1] and tonumber(found[1]) > now then return finish('repeated', found[2]) end
 end
 if S.members == 0 then return finish('nobody-there') end
@@ -55,7 +55,7 @@ end
 append(64 + #kind + #data + 16 * #there, 'signal', '', names and 'O' .. table.concat(there) or 'E', kind, data)
 local response = pack(S.sequence, recipients, unpack(absent))
 if has_key then
-  call('HSET', KEYS[8], 'till', int(now + keep), 'response', response)
-  call('PEXPIRE', KEYS[8], math.floor(keep / 1000))
+  call('HSET', KEYS[9], 'till', int(now + keep), 'response', response)
+  call('PEXPIRE', KEYS[9], math.floor(keep / 1000))
 end
 return finish('accepted', response)

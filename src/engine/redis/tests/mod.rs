@@ -2,6 +2,7 @@
 
 mod equal;
 mod mirror;
+mod nodes;
 mod server;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const NODE: &str = "node-1:boot-1";
 struct Bed {
     runtime: Runtime,
     redis: MultiplexedConnection,
-    _server: RedisServer,
+    server: RedisServer,
 }
 
 impl Bed {
@@ -27,7 +28,12 @@ impl Bed {
         let server = RedisServer::start()?;
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let redis = runtime.block_on(server.client().get_multiplexed_async_connection()).expect("a connection");
-        Some(Self { runtime, redis, _server: server })
+        Some(Self { runtime, redis, server })
+    }
+
+    /// A connection that hears channels.
+    async fn listen(&self) -> redis::RedisResult<redis::aio::PubSub> {
+        self.server.client().get_async_pubsub().await
     }
 
     /// Gives a node its lease, until this time in microseconds.
