@@ -128,6 +128,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             if self.thrown_away > LINGER_BYTES {
                 return Err(Over);
             }
+            // Nothing of it matters: the others' turn.
+            return Ok(true);
         }
         Ok(true)
     }
