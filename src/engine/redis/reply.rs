@@ -284,19 +284,19 @@ pub(super) fn named(names: &[&[u8]]) -> Read<Vec<Named>> {
 pub(super) fn keep(refusal: &Refusal) -> Vec<u8> {
     let wait = refusal.retry_after.map_or(String::new(), |wait| wait.as_nanos().to_string());
     let field = refusal.field.unwrap_or("");
+    debug_assert!(field.is_empty() || FIELDS.contains(&field), "{field} would be lost");
     pack([refusal.reason.name(), &refusal.message, field, &wait].map(str::as_bytes))
 }
 
 /// The fields that such a refusal may blame.
-const FIELDS: [&str; 9] =
-    ["connection_id", "data", "disconnect", "frame", "send", "send_id", "signal", "signal.data", "to.connection_ids"];
+const FIELDS: [&str; 4] = ["signal", "signal.data", "signal.type", "to.connection_ids"];
 
 fn kept(bytes: &[u8]) -> Read<Refusal> {
     let parts = none(unpack(bytes), "a refusal that was cut")?;
     let [of, message, field, wait] = parts[..] else { return Err(Trouble::Nonsense("a refusal that is none")) };
     let message = none(str::from_utf8(message).ok(), "a message that isn't UTF-8")?;
     let mut refusal = Refusal::new(none(reason(of), "an unknown reason")?, message);
-    refusal.field = FIELDS.into_iter().chain(["signal.type"]).find(|known| known.as_bytes() == field);
+    refusal.field = FIELDS.into_iter().find(|known| known.as_bytes() == field);
     if !wait.is_empty() {
         refusal.retry_after = Some(Duration::from_nanos(number(wait)?));
     }

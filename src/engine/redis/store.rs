@@ -223,9 +223,10 @@ impl Store {
         send: ServerSend,
     ) -> Call<Done<Result<ServerAccepted, Refusal>>> {
         let keys = Keys::of(session, self.partitions);
-        let [_, of_session, ..] = keys.all();
         let mut call = self.call(&scripts::SERVER, &keys, session);
-        call.key(send.key.as_ref().map_or(of_session, |key| keys.response(key)));
+        if let Some(key) = &send.key {
+            call.key(keys.response(key));
+        }
         call.arg("signal").arg(u8::from(send.key.is_some())).arg(KEYS_KEPT_FOR.as_micros() as u64);
         call.arg(send.signal.kind().as_str()).arg(send.signal.data());
         names(&mut call, send.to.as_ref().map(|to| to.named()));
@@ -258,12 +259,10 @@ impl Store {
         named: &Named,
     ) -> Call<Done<Result<Sequence, Refusal>>> {
         let keys = Keys::of(session, self.partitions);
-        let [_, of_session, ..] = keys.all();
         let mut call = self.call(&scripts::SERVER, &keys, session);
-        call.key(match named {
-            Named::Id(id) => keys.outcomes(id),
-            Named::Other(_) => of_session,
-        });
+        if let Named::Id(id) = named {
+            call.key(keys.outcomes(id));
+        }
         call.arg("disconnect").arg(reply::name(named));
         let (effects, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = match &*values.bytes()? {

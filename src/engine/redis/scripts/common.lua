@@ -2,7 +2,8 @@
 --
 -- KEYS, all with the tag of the session's partition, so that they are in one slot:
 --   1 leases   ZSET    node -> until when it is one, in microseconds
---   2 session  HASH    the session: see `load`; of each connection `i` and `h`
+--   2 session  HASH    the session: see `load`; of each connection `h` and `i`, hot and
+--                      cold; of each node with streams `n`, how many
 --   3 order    ZSET    connection -> place of its joining
 --   4 log      STREAM  the newest events, id `sequence-0`, field `v`
 --   5 windows  ZSET    place and connection -> until when it is waited for
@@ -92,20 +93,19 @@ end
 -- Forgets the oldest events until the log keeps so many bytes. It knows how many
 -- bytes there were before its oldest, as of when it last looked.
 local function shrink()
-  if log_bytes == 0 then return end
-  while S.bytes - S.first > log_bytes do
+  while log_bytes > 0 and S.bytes - S.first > log_bytes do
     local oldest = call('XRANGE', LOG, '-', '+', 'COUNT', 32)
-    if #oldest == 0 then return end
-    local keep
     for _, entry in ipairs(oldest) do
       S.first = tonumber(string.match(entry[2][2], '^....(%d+)'))
-      if S.bytes - S.first <= log_bytes then keep = entry[1] break end
+      if S.bytes - S.first <= log_bytes then
+        call('XTRIM', LOG, 'MINID', entry[1])
+        return
+      end
     end
-    if keep then
-      call('XTRIM', LOG, 'MINID', keep)
-    else
-      S.first = S.bytes
-      call('XTRIM', LOG, 'MINID', '(' .. oldest[#oldest][1])
+    -- None of these may stay.
+    if #oldest < 32 then S.first = S.bytes end
+    if #oldest > 0 then
+      call('XTRIM', LOG, 'MINID', int(string.match(oldest[#oldest][1], '^%d+') + 1) .. '-0')
     end
   end
 end
@@ -151,6 +151,14 @@ local function read_cold(text)
   return C
 end
 
+-- Tells another node what becomes of a stream that it has.
+local function tell(at, what, connection, generation)
+  if at ~= node then
+    call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. at,
+      pack(name, S.epoch, 0, what, connection, generation))
+  end
+end
+
 -- The member on whose newest stream this is.
 local function attached(H, generation)
   return H and H.till == 0 and H.generation == generation
@@ -184,7 +192,7 @@ local function count_stream(at, by)
 end
 
 -- Removes a connection for good. Its stream, if it has one, is the caller's to
--- release. The node that it was on hears of it before it hears nothing more.
+-- release.
 local function destroy(connection, H, C, reason)
   append(64, 'gone', connection, reason)
   call('HDEL', SESSION, 'h' .. connection, 'i' .. connection)
@@ -201,6 +209,17 @@ local function destroy(connection, H, C, reason)
     call('ZREM', INDEX, name)
     effect('ended')
   end
+end
+
+-- Somebody disconnects a connection. The release of its stream, if it has one, is the
+-- caller's to say: it comes after the answer.
+local function throw_out(connection, H, C, outcomes)
+  if H.till == 0 then
+    count_stream(H.node, -1)
+    tell(H.node, 'thrown', connection, H.generation)
+  end
+  destroy(connection, H, C, 'forced')
+  call('DEL', outcomes)
 end
 
 -- Ends the windows that are over.

@@ -45,10 +45,7 @@ if H and C.token == ARGV[17] then
   H.generation, H.till, H.window, H.types, H.no_events, H.no_own = H.generation + 1, 0, window, types, no_events, no_own
   if before.till == 0 then
     effect('release', me, before.generation, 'taken-over', 1)
-    if before.node ~= node then
-      call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. before.node,
-        pack(name, S.epoch, 0, 'taken', me, before.generation))
-    end
+    tell(before.node, 'taken', me, before.generation)
     count_stream(before.node, -1)
   else
     call('ZREM', WINDOWS, window_member(me, C))

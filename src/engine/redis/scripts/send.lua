@@ -85,16 +85,8 @@ while ARGV[at] and not left do
         local found = whom and call('HMGET', SESSION, 'h' .. whom, 'i' .. whom) or {}
         local other = whom == me and H or read_hot(found[1])
         if other then
-          if other.till == 0 then
-            release = {whom, other.generation}
-            count_stream(other.node, -1)
-            if other.node ~= node and not string.find(S.nodes, other.node, 1, true) then
-              call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. other.node,
-                pack(name, S.epoch, 0, 'thrown', whom, other.generation))
-            end
-          end
-          destroy(whom, other, read_cold(found[2]), 'forced')
-          call('DEL', KEYS[tonumber(ARGV[at + 4])])
+          if other.till == 0 then release = {whom, other.generation} end
+          throw_out(whom, other, read_cold(found[2]), KEYS[tonumber(ARGV[at + 4])])
           outcome = pack('accepted', S.sequence)
           if whom == me then left, H = true, nil end
         else

@@ -1,7 +1,7 @@
 -- What backends ask for: a signal without a sender, or a disconnect.
 --
--- KEYS   9 the first response to a call with this key (of a signal), or the outcomes of
---        the connection to be disconnected
+-- KEYS   9 the first response to a call with this key, where it has one, or the outcomes of
+--        the connection to be disconnected, where it can be one
 -- ARGV   6 `signal`: 7 whether there is a key (1 or 0), 8 for how many microseconds a
 --        response is kept, 9 type, 10 data, 11 count of names (-1: everyone), 12... names
 --        6 `disconnect`: 7 name
@@ -16,16 +16,8 @@ if ARGV[6] == 'disconnect' then
   local found = whom and call('HMGET', SESSION, 'h' .. whom, 'i' .. whom) or {}
   local H = read_hot(found[1])
   if not H then return finish('gone') end
-  if H.till == 0 then count_stream(H.node, -1) end
-  destroy(whom, H, read_cold(found[2]), 'forced')
-  call('DEL', KEYS[9])
-  if H.till == 0 then
-    effect('release', whom, H.generation, 'disconnected', 0)
-    if H.node ~= node and not string.find(S.nodes, H.node, 1, true) then
-      call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. H.node,
-        pack(name, S.epoch, 0, 'thrown', whom, H.generation))
-    end
-  end
+  throw_out(whom, H, read_cold(found[2]), KEYS[9])
+  if H.till == 0 then effect('release', whom, H.generation, 'disconnected', 0) end
   return finish('accepted', int(S.sequence))
 end
 

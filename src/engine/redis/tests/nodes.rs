@@ -7,7 +7,8 @@ use futures_util::StreamExt as _;
 use super::{Bed, NODE, partitions, session};
 use crate::{
     domain::{
-        ConnectionId, DisconnectReason, Ending, Event, Limits, RESUME_TOKEN_BYTES, ResumeToken, Role, SessionId, Signal,
+        ConnectionId, DisconnectReason, Ending, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role, SessionId,
+        Signal,
     },
     engine::redis::{Done, Push, Store, Trouble, channel},
     session::{Admission, Command, Effect, Handle, Join, Outcome, Resume, ServerSend, View},
@@ -26,8 +27,12 @@ struct Nodes {
 
 impl Nodes {
     fn new() -> Option<Self> {
+        Self::within(Limits::default())
+    }
+
+    fn within(limits: Limits) -> Option<Self> {
         let bed = Bed::new()?;
-        let limits = std::sync::Arc::new(Limits::default());
+        let limits = std::sync::Arc::new(limits);
         let stores = [NODE, OTHER].map(|node| Store::new(node.to_owned(), limits.clone(), partitions()));
         for store in &stores {
             let mut redis = bed.redis.clone();
@@ -56,11 +61,14 @@ impl Nodes {
     }
 
     fn send(&self, node: usize, from: Handle, data: &str, now: u64) -> Result<Vec<Effect>, Trouble> {
-        let signal = Signal::parse(String::new(), data.into()).unwrap();
+        self.ask(node, from, vec![Command::Send(0, Ok((signal(data), None)))], now)
+    }
+
+    fn ask(&self, node: usize, from: Handle, commands: Vec<Command>, now: u64) -> Result<Vec<Effect>, Trouble> {
         let mut redis = self.bed.redis.clone();
         let store = self.stores[node].at(now);
-        let sent = store.send(&mut redis, &self.name, from, vec![Command::Send(0, Ok((signal, None)))]);
-        Ok(self.bed.runtime.block_on(sent)?.effects.into_iter().map(|(_, effect)| effect).collect())
+        let asked = store.send(&mut redis, &self.name, from, commands);
+        Ok(self.bed.runtime.block_on(asked)?.effects.into_iter().map(|(_, effect)| effect).collect())
     }
 
     /// What a node is told on its channel while something is done.
@@ -89,6 +97,10 @@ impl Nodes {
 
 fn id(number: u8) -> ConnectionId {
     ConnectionId::from_random([number; 16])
+}
+
+fn signal(data: &str) -> Signal {
+    Signal::parse(String::new(), data.into()).unwrap()
 }
 
 fn token(number: u8) -> ResumeToken {
@@ -207,4 +219,79 @@ fn nothing_is_left_behind_when_everybody_is_gone() {
     let [response] = &keys[..] else { panic!("{keys:?}") };
     let left: i64 = run.block_on(redis::cmd("PTTL").arg(response).query_async(&mut redis)).unwrap();
     assert!(response.contains(":response:") && left > 0, "{response}, for {left} ms");
+}
+
+#[test]
+fn several_commands_at_once_are_the_same_as_one_by_one() {
+    let play = |at_once: bool| {
+        let nodes = Nodes::new()?;
+        let [one, two, _] = [1, 2, 3].map(|number| nodes.join(usize::from(number == 2), number, WINDOW, None).0);
+        let to = |ids: &[u8]| {
+            let ids = ids.iter().map(|number| id(*number).to_string()).collect();
+            Some(crate::domain::Recipients::parse(ids, &Limits::default()).unwrap())
+        };
+        let refusal = || crate::domain::Refusal::new(crate::domain::Reason::SignalDataTooLarge, "too large");
+        let named = |number| Named::Id(id(number));
+        let commands = vec![
+            Command::Send(1, Ok((signal("to all"), None))),
+            Command::Send(2, Ok((signal("to one and nobody"), to(&[2, 9])))),
+            Command::Send(3, Err(refusal().field("signal.data"))),
+            Command::Send(2, Ok((signal("again"), None))),
+            Command::Disconnect(5, Ok(named(9))),
+            Command::Disconnect(6, Ok(named(2))),
+            Command::Send(7, Ok((signal("to who is gone"), to(&[2])))),
+            Command::Disconnect(6, Ok(named(3))),
+            Command::Disconnect(8, Ok(Named::Other("none".into()))),
+            Command::Disconnect(9, Ok(named(3))),
+            Command::Send(4, Ok((signal("below"), None))),
+            Command::Disconnect(10, Ok(named(1))),
+            Command::Send(11, Ok((signal("from who is gone"), None))),
+        ];
+        let mut done = Vec::new();
+        let told = nodes.told(OTHER, || {
+            if at_once {
+                done = nodes.ask(0, one.handle, commands, 2 * SECOND).unwrap();
+            } else {
+                done = commands
+                    .into_iter()
+                    .flat_map(|command| nodes.ask(0, one.handle, vec![command], 2 * SECOND).unwrap())
+                    .collect();
+            }
+        });
+        let thrown = Push::Release(nodes.name.clone(), two.handle, Ending::ForceDisconnected);
+        assert!(told.contains(&thrown), "{told:?}");
+        Some(done)
+    };
+    let (Some(at_once), Some(one_by_one)) = (play(true), play(false)) else { return };
+    assert!(at_once.len() > 12 && at_once.contains(&Effect::Ended), "{at_once:?}");
+    assert_eq!(at_once, one_by_one);
+}
+
+#[test]
+fn the_log_keeps_as_many_bytes_as_it_may_whatever_sizes_come() {
+    let limits = Limits { log_bytes: 4_000, signals_per_second: 0, ..Limits::default() };
+    let Some(nodes) = Nodes::within(limits) else { return };
+    let (one, _) = nodes.join(0, 1, WINDOW, None);
+    let kept = || {
+        let mut redis = nodes.bed.redis.clone();
+        let [_, _, _, log, ..] = crate::engine::redis::Keys::of(&nodes.name, partitions()).all();
+        nodes.bed.runtime.block_on(redis::cmd("XLEN").arg(log).query_async::<usize>(&mut redis)).unwrap()
+    };
+    // Each counts 64 more than it has.
+    (0..100).for_each(|_| drop(nodes.send(0, one.handle, &"s".repeat(36), 2 * SECOND).unwrap()));
+    assert_eq!(kept(), 40);
+    let at_40 = one.sequence + 100 - 40;
+    // One that takes the place of more than are looked at in one go.
+    nodes.send(0, one.handle, &"l".repeat(3_700), 2 * SECOND).unwrap();
+    assert_eq!(kept(), 3, "itself, and two of a hundred");
+    // One that has no place at all.
+    nodes.send(0, one.handle, &"x".repeat(5_000), 2 * SECOND).unwrap();
+    assert_eq!(kept(), 0);
+    nodes.send(0, one.handle, "after it", 2 * SECOND).unwrap();
+    assert_eq!(kept(), 1);
+    let since = |last_sequence| resume(&one).map(|resume| Resume { last_sequence, ..resume });
+    let newest = one.sequence + 103;
+    assert_eq!(nodes.join(0, 8, WINDOW, since(at_40)).0.outcome, Outcome::ResumedWithGap);
+    let resumed = nodes.join(0, 8, WINDOW, since(newest - 1)).0;
+    assert_eq!((resumed.outcome, resumed.missed.len()), (Outcome::Resumed, 1));
 }
