@@ -84,7 +84,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
 /// Has the kernel's table of open files be as large as it may come to be, up to half a
 /// megabyte: whenever it grows, all threads wait for tens of milliseconds.
 fn make_room_for_files(most: Option<usize>) {
-    let last = most.unwrap_or(0).min(TABLE_FILES).saturating_sub(1);
+    let last = most.unwrap_or(TABLE_FILES).min(TABLE_FILES).saturating_sub(1);
     if let Ok(last) = i32::try_from(last)
         && let Err(error) = rustix::io::fcntl_dupfd_cloexec(io::stderr(), last)
     {

@@ -20,12 +20,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 
 use crate::engine::lock;
 
+use super::Transport;
+
 /// A slice, at the least and at the most.
 const SLICE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(5));
+/// Who moves more than this in one turn, or has more than fits one, is for a while one
+/// that moves much.
+pub(super) const HEAVY_BYTES: usize = 32 * 1_024;
+const HEAVY: Duration = Duration::from_millis(100);
+/// How many streams of a connection that is over end at once.
+const ENDED_AT_ONCE: usize = 2;
+/// What it takes to close a connection without streams.
+const CLOSING: Duration = Duration::from_micros(10);
 /// How many more are called in a round than had a turn in the last.
 const MORE: usize = 8;
 
@@ -204,6 +217,39 @@ pub(super) fn rest() {
             }
         }
     });
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
+    /// In which slow lane its turn is taken, if in one.
+    #[inline]
+    pub(super) fn lane(&mut self) -> Option<Which> {
+        if self.heavy_until.is_some_and(|until| Instant::now() >= until) {
+            self.heavy_until = None;
+        }
+        if !self.is_known {
+            return Some(Which::Strangers);
+        }
+        (self.heavy_until.is_some() || self.bell.is_for_a_crowd()).then_some(Which::Many)
+    }
+
+    /// It moves much, for a while.
+    pub(super) fn moves_much(&mut self, now: Instant) {
+        self.heavy_until = Some(now + HEAVY);
+    }
+
+    /// Forgets its streams, a few at a time: to end thousands at once would keep the
+    /// others waiting.
+    pub(super) fn end_slowly(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(turn) = enter(Which::Strangers, &mut self.ticket, context) else { return Poll::Pending };
+            for _ in 0..ENDED_AT_ONCE {
+                if self.http.forget_newest().is_none() {
+                    turn.goes_on_for(CLOSING);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
 }
 
 /// Runs a stranger's future in the slow lane.

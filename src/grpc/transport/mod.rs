@@ -59,7 +59,7 @@ pub use load::{after_park, before_park};
 pub use pace::Rates;
 
 use join::JoinStream;
-use lane::{Ticket, Which};
+use lane::Ticket;
 use pace::{JOIN_MESSAGES, Pace};
 use routed::Routed;
 use send::{Answer, SendCall};
@@ -86,15 +86,6 @@ const MAX_HEADER_LIST_BYTES: u32 = 16 * 1_024;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to close after it was told all.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// How many streams of a connection that is over end at once.
-const ENDED_AT_ONCE: usize = 2;
-/// What it takes to close a connection without streams.
-const CLOSING: Duration = Duration::from_micros(10);
-/// Who moves more than this in one turn, or has more than fits one, is for a while one
-/// that moves much.
-const HEAVY_BYTES: usize = 32 * 1_024;
-const HEAVY: Duration = Duration::from_millis(100);
 
 const JOIN: &[u8] = b"/signalbox.v1.SignalingService/Join";
 const SEND_FROM_SERVER: &[u8] = b"/signalbox.v1.SignalingService/SendFromServer";
@@ -290,7 +281,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 continue;
             }
             if more {
-                self.heavy_until = Some(now + HEAVY);
+                self.moves_much(now);
                 // The others' turn; this one is rung no more than needed.
                 context.waker().wake_by_ref();
                 return Ok(Poll::Pending);
@@ -300,32 +291,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             }
             if self.bell.rest(context) {
                 return Ok(Poll::Pending);
-            }
-        }
-    }
-
-    /// In which slow lane its turn is taken, if in one.
-    #[inline]
-    fn lane(&mut self) -> Option<Which> {
-        if self.heavy_until.is_some_and(|until| Instant::now() >= until) {
-            self.heavy_until = None;
-        }
-        if !self.is_known {
-            return Some(Which::Strangers);
-        }
-        (self.heavy_until.is_some() || self.bell.is_for_a_crowd()).then_some(Which::Many)
-    }
-
-    /// Forgets its streams, a few at a time: to end thousands at once would keep the
-    /// others waiting.
-    fn end_slowly(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let Some(turn) = lane::enter(Which::Strangers, &mut self.ticket, context) else { return Poll::Pending };
-            for _ in 0..ENDED_AT_ONCE {
-                if self.http.forget_newest().is_none() {
-                    turn.goes_on_for(CLOSING);
-                    return Poll::Ready(());
-                }
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     telemetry::{Cap, audit},
 };
 
-use super::{HEAVY, HEAVY_BYTES, Over, Phase, Rates, Scratch, Transport, WORK_PER_TURN};
+use super::{Over, Phase, Rates, Scratch, Transport, WORK_PER_TURN, lane::HEAVY_BYTES};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1_024;
@@ -117,7 +117,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             self.heard_bytes = self.heard_bytes.saturating_add(length);
             self.heard_at = now;
             if length > HEAVY_BYTES {
-                self.heavy_until = Some(now + HEAVY);
+                self.moves_much(now);
             }
             self.pinged_at = None;
             if self.phase == Phase::Serving {

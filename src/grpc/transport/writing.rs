@@ -21,8 +21,9 @@ use crate::{
 };
 
 use super::{
-    HEAVY, HEAVY_BYTES, Over, Scratch, Transport, block,
+    Over, Scratch, Transport, block,
     join::Fill,
+    lane::HEAVY_BYTES,
     routed::{Next, Piece},
     send::Answer,
     stream::Kind,
@@ -51,7 +52,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             self.pump(&mut scratch.parts, now, if is_heavy { OUTPUT_BYTES } else { HEAVY_BYTES });
             wrote += self.http.output().len();
             if wrote > HEAVY_BYTES {
-                self.heavy_until = Some(now + HEAVY);
+                self.moves_much(now);
             }
             match self.flush(context) {
                 Poll::Ready(Ok(())) if self.dirty.is_empty() => return Ok(Poll::Ready(())),
