@@ -73,6 +73,7 @@ impl Ending {
             // lost engine may be better later.
             // With another token.
             Self::Refused(Reason::TokenExpired) => ClientAction::Rejoin,
+            Self::Refused(Reason::EngineUnavailable) if resumable => ClientAction::Resume,
             Self::Refused(reason) => match reason.code() {
                 Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => ClientAction::Rejoin,
                 _ => ClientAction::Stop,
@@ -106,6 +107,8 @@ mod tests {
         assert_eq!(Ending::GoingAway.action(true), ClientAction::Resume);
         assert_eq!(Ending::GoingAway.action(false), ClientAction::Rejoin);
         assert_eq!(Ending::TakenOver.action(true), ClientAction::Stop);
+        assert_eq!(Ending::Refused(Reason::EngineUnavailable).action(true), ClientAction::Resume);
+        assert_eq!(Ending::Refused(Reason::EngineUnavailable).action(false), ClientAction::Rejoin);
         assert_eq!(Ending::Refused(Reason::ServerFull).action(false), ClientAction::Rejoin);
         assert_eq!(Ending::Refused(Reason::TokenExpired).action(true), ClientAction::Rejoin);
         assert_eq!(Ending::Refused(Reason::TokenInvalid).action(true), ClientAction::Stop);

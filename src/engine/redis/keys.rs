@@ -58,8 +58,8 @@ impl<'a> Keys<'a> {
             of_session("order"),
             of_session("log"),
             of_session("windows"),
-            self.key("due"),
-            self.key("index"),
+            due(self.partition),
+            index(self.partition),
             streams(self.partition),
         ]
     }
@@ -84,9 +84,28 @@ impl<'a> Keys<'a> {
 }
 
 /// Where nodes have streams, in one partition.
-#[must_use]
 pub(super) fn streams(partition: u16) -> String {
     format!("{PREFIX}:{{{partition}}}:streams")
+}
+
+/// The sessions of a partition that have windows, by the first one's end.
+pub(super) fn due(partition: u16) -> String {
+    format!("{PREFIX}:{{{partition}}}:due")
+}
+
+/// The sessions of a partition.
+pub(super) fn index(partition: u16) -> String {
+    format!("{PREFIX}:{{{partition}}}:index")
+}
+
+/// The server process that was asked last, in one partition.
+pub(super) fn server(partition: u16) -> String {
+    format!("{PREFIX}:{{{partition}}}:server")
+}
+
+/// The channel on which is told who comes and goes, in one partition.
+pub(super) fn watch(partition: u16) -> String {
+    format!("{PREFIX}:{{{partition}}}:watch")
 }
 
 /// The leases of the nodes, in one partition.

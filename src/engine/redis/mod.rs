@@ -15,8 +15,10 @@ mod scripts;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use keys::{Keys, Partitions, channel, leases};
 pub use mirror::{Deed, Mirror};
-pub use reply::{Placed, Push, Trouble};
+pub use reply::{Placed, Push, Seated, Trouble};
 pub use store::{Done, Store};
+pub use upkeep::{Beat, Pulse};

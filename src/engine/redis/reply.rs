@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use redis::{RedisError, Value};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::{
     domain::{
@@ -44,6 +44,28 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
+impl Trouble {
+    /// Whether nothing happened, for sure.
+    #[must_use]
+    pub fn changed_nothing(&self) -> bool {
+        match self {
+            Self::Fenced => true,
+            Self::Nonsense(_) => false,
+            Self::Redis(error) => match error.kind() {
+                // Said instead of beginning. An error of a script that has begun is none
+                // of these.
+                ErrorKind::Server(kind) => !matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort),
+                ErrorKind::Extension => error.code().is_some_and(|code| REFUSALS.contains(&code)),
+                ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => true,
+                _ => false,
+            },
+        }
+    }
+}
+
+/// What Redis says instead of running a script, beside what the client knows.
+const REFUSALS: [&str; 5] = ["OOM", "BUSY", "NOAUTH", "MISCONF", "NOREPLICAS"];
+
 impl From<RedisError> for Trouble {
     fn from(error: RedisError) -> Self {
         Self::Redis(error)
@@ -60,11 +82,12 @@ fn none<T>(found: Option<T>, what: &'static str) -> Read<T> {
 pub(super) struct Values(std::vec::IntoIter<Value>);
 
 impl Values {
-    /// What a script said: its effects, and the rest.
-    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Vec<Placed>, Self)> {
+    /// What a script said: in which life of the session, its effects, and the rest.
+    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Epoch, Vec<Placed>, Self)> {
         let mut values = Self::granted(value)?;
+        let epoch = values.number()?;
         let effects = values.list()?.map(|one| effect(Self::within(one)?, view, limits)).collect::<Read<_>>()?;
-        Ok((effects, values))
+        Ok((epoch, effects, values))
     }
 
     /// What a script said, unless it was that the node is fenced.
@@ -117,14 +140,16 @@ impl Values {
         Ok((joined, ConnectionView { info, interrupted }))
     }
 
-    /// The same, and the node that its stream is on, if it has one.
-    pub(super) fn placed_view(value: Value) -> Read<(Sequence, ConnectionView, String)> {
-        let node = match &value {
-            Value::Array(values) => none(values.get(6).cloned(), "a connection without a node")?,
+    /// The same, with its newest stream, and the node that this is on, if it is on one.
+    pub(super) fn seated(value: Value) -> Read<Seated> {
+        let (node, generation) = match &value {
+            Value::Array(values) => none(values.get(6).cloned().zip(values.get(7).cloned()), "no seat")?,
             _ => return Err(Trouble::Nonsense("no connection")),
         };
+        let mut seat = Self(vec![node, generation].into_iter());
         let (joined, view) = Self::view(value)?;
-        Ok((joined, view, none(String::from_utf8(bytes(node)?).ok(), "a node that isn't text")?))
+        let (node, generation) = (seat.text()?, seat.number()?);
+        Ok(Seated { joined, handle: Handle { connection: view.info.id, generation }, node })
     }
 
     /// An outcome that was decided before.
@@ -134,9 +159,25 @@ impl Values {
         Ok(SendResult { send_id, outcome: outcome(&values.bytes()?, send_id, limits)? })
     }
 
+    /// All that is left, as texts.
+    pub(super) fn texts(self) -> Read<Vec<String>> {
+        self.0.map(|one| none(String::from_utf8(bytes(one)?).ok(), "a text that isn't UTF-8")).collect()
+    }
+
     pub(super) fn next(&mut self) -> Read<Value> {
         none(self.0.next(), "less than there should be")
     }
+}
+
+/// Where a connection's stream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seated {
+    /// The place of its joining.
+    pub joined: Sequence,
+    /// Its newest stream.
+    pub handle: Handle,
+    /// The node that has it; empty when none has.
+    pub node: String,
 }
 
 pub(super) fn bytes(value: Value) -> Read<Vec<u8>> {
@@ -325,6 +366,8 @@ pub enum Push {
     Events(SessionId, Epoch, Vec<Arc<Entry>>),
     /// A stream of this node's is to end.
     Release(SessionId, Handle, Ending),
+    /// Nothing but that it came.
+    Echo,
 }
 
 impl Push {
@@ -333,6 +376,9 @@ impl Push {
     /// # Errors
     /// When it is none.
     pub fn read(bytes: &[u8], limits: &Limits) -> Result<Self, Trouble> {
+        if bytes.is_empty() {
+            return Ok(Self::Echo);
+        }
         let parts = none(unpack(bytes), "a push that was cut")?;
         let [session, epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
         let session = none(str::from_utf8(session).ok(), "a session that isn't text")?;

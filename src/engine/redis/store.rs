@@ -1,19 +1,19 @@
 //! The transitions of sessions, as calls.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use redis::{ScriptInvocation, Value, aio::ConnectionLike};
 
 use crate::{
     domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, SendId, Sequence, SessionId},
     session::{
-        Admission, Command, ConnectionView, Effect, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome,
+        Admission, Command, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome,
         ServerAccepted, ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
     },
 };
 
 use super::{
-    keys::{Keys, Partitions, leases, streams},
+    keys::{Keys, Partitions},
     pack::unpack,
     reply::{self, Placed, Trouble, Values},
     scripts,
@@ -24,6 +24,8 @@ use super::{
 pub struct Done<T> {
     /// What is answered.
     pub answer: T,
+    /// The session's life.
+    pub epoch: Epoch,
     /// What is to be done by this node, each after the event in its place. Events went to
     /// the others, too.
     pub effects: Vec<Placed>,
@@ -32,17 +34,14 @@ pub struct Done<T> {
 /// A node's way to the sessions in Redis.
 #[derive(Clone, Debug)]
 pub struct Store {
-    node: String,
-    limits: Arc<Limits>,
-    partitions: Partitions,
+    pub(super) node: String,
+    pub(super) limits: Arc<Limits>,
+    pub(super) partitions: Partitions,
     /// The time in microseconds, instead of the server's: tests have their own.
-    now: Option<u64>,
+    pub(super) now: Option<u64>,
 }
 
-type Call<T> = Result<T, Trouble>;
-
-/// How many connections are looked at in one go.
-const PAGE: usize = 1_000;
+pub(super) type Call<T> = Result<T, Trouble>;
 
 impl Store {
     /// Of a node with this name, which has a lease in every partition.
@@ -57,7 +56,8 @@ impl Store {
         Self { now: Some(now), ..self.clone() }
     }
 
-    /// Lets a stream in, anew or by a resume.
+    /// Lets a stream in, anew or by a resume. When it begins the session, this is its
+    /// epoch; unless told, one above all that were given.
     ///
     /// # Errors
     /// When it isn't known whether that happened.
@@ -65,14 +65,14 @@ impl Store {
         &self,
         redis: &mut impl ConnectionLike,
         session: &SessionId,
-        epoch: Epoch,
+        epoch: Option<Epoch>,
         join: Join,
     ) -> Call<Done<Result<Admission, Refusal>>> {
         let keys = Keys::of(session, self.partitions);
         let resume = join.resume.as_ref().and_then(|resume| Some((resume.connection?, resume)));
         let mut call = self.call(&scripts::JOIN, &keys, session);
         call.key(keys.outcomes(&resume.map_or(join.fresh_id, |(connection, _)| connection)));
-        call.arg(epoch).arg(&join.fresh_id.bytes()[..]).arg(&join.fresh_token.hash().bytes()[..]);
+        call.arg(epoch.map_or(String::new(), |epoch| epoch.to_string())).arg(&join.fresh_id.bytes()[..]).arg(&join.fresh_token.hash().bytes()[..]);
         let window = join.window.min(self.limits.max_resume_window);
         call.arg(join.role.name()).arg(&join.data).arg(window.as_micros() as u64);
         call.arg(u8::from(join.view.suppress_connection_events)).arg(u8::from(join.view.suppress_own_signals));
@@ -89,10 +89,10 @@ impl Store {
         for kind in join.view.signal_types.iter() {
             call.arg(kind);
         }
-        let (effects, mut values) = self.ask(call, redis, &join.view).await?;
+        let (epoch, effects, mut values) = self.ask(call, redis, &join.view).await?;
         let outcome = match &*values.bytes()? {
-            b"too-large" => return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), effects }),
-            b"full" => return Ok(Done { answer: Err(full(values.number()? as usize, &self.limits)), effects }),
+            b"too-large" => return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), epoch, effects }),
+            b"full" => return Ok(Done { answer: Err(full(values.number()? as usize, &self.limits)), epoch, effects }),
             b"new" => Outcome::New,
             b"resumed" => Outcome::Resumed,
             b"gap" => Outcome::ResumedWithGap,
@@ -100,7 +100,7 @@ impl Store {
         };
         let (_, me) = Values::view(values.next()?)?;
         let handle = Handle { connection: me.info.id, generation: values.number()? };
-        let (epoch, sequence, last_send_id) = (values.number()?, values.number()?, values.number()?);
+        let (_, sequence, last_send_id) = (values.number()?, values.number()?, values.number()?);
         let restated = values.list()?.map(|one| Values::restated(one, &self.limits)).collect::<Call<_>>()?;
         let snapshot = values.list()?.map(|one| Ok(Values::view(one)?.1)).collect::<Call<_>>()?;
         let mut missed = Vec::new();
@@ -127,7 +127,7 @@ impl Store {
             restated,
             missed: missed.into_iter().collect(),
         };
-        Ok(Done { answer: Ok(admission), effects })
+        Ok(Done { answer: Ok(admission), epoch, effects })
     }
 
     /// Does what a stream asks for, in its order.
@@ -172,8 +172,8 @@ impl Store {
                 }
             }
         }
-        let (effects, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), effects })
+        let (epoch, effects, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), epoch, effects })
     }
 
     /// A stream is gone, for a reason other than a leave.
@@ -198,18 +198,8 @@ impl Store {
         call.key(keys.outcomes(&handle.connection));
         call.arg(&handle.connection.bytes()[..]).arg(handle.generation).arg(reply::ending_name(ending));
         call.arg(u8::from(!expired)).arg(reply::reason_name(reason));
-        let (effects, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), effects })
-    }
-
-    /// Ends the windows of a session that are over.
-    ///
-    /// # Errors
-    /// When it isn't known whether they have ended.
-    pub async fn reap(&self, redis: &mut impl ConnectionLike, session: &SessionId) -> Call<Done<()>> {
-        let call = self.call(&scripts::REAP, &Keys::of(session, self.partitions), session);
-        let (effects, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), effects })
+        let (epoch, effects, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), epoch, effects })
     }
 
     /// Takes a signal from a backend.
@@ -230,7 +220,7 @@ impl Store {
         call.arg("signal").arg(u8::from(send.key.is_some())).arg(KEYS_KEPT_FOR.as_micros() as u64);
         call.arg(send.signal.kind().as_str()).arg(send.signal.data());
         names(&mut call, send.to.as_ref().map(|to| to.named()));
-        let (effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (epoch, effects, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = match &*values.bytes()? {
             b"nobody-there" => Err(nobody_there()),
             b"nobody" => Err(none_connected(values.number()? as usize)),
@@ -245,7 +235,7 @@ impl Store {
             }
             _ => return Err(Trouble::Nonsense("an unknown answer to a signal")),
         };
-        Ok(Done { answer, effects })
+        Ok(Done { answer, epoch, effects })
     }
 
     /// Disconnects a connection for a backend.
@@ -264,14 +254,14 @@ impl Store {
             call.key(keys.outcomes(id));
         }
         call.arg("disconnect").arg(reply::name(named));
-        let (effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (epoch, effects, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = match &*values.bytes()? {
             b"nobody-there" => Err(nobody_there()),
             b"gone" => Err(not_connected()),
             b"accepted" => Ok(values.number()?),
             _ => return Err(Trouble::Nonsense("an unknown answer to a disconnect")),
         };
-        Ok(Done { answer, effects })
+        Ok(Done { answer, epoch, effects })
     }
 
     /// Looks at a session, and at those of its connections that joined after a place, so
@@ -290,7 +280,7 @@ impl Store {
         Ok(Some((facts, listed.map(Values::view).collect::<Call<_>>()?)))
     }
 
-    async fn listed(
+    pub(super) async fn listed(
         &self,
         redis: &mut impl ConnectionLike,
         session: &SessionId,
@@ -299,83 +289,18 @@ impl Store {
     ) -> Call<Option<(Facts, std::vec::IntoIter<Value>)>> {
         let mut call = self.call(&scripts::LOOK, &Keys::of(session, self.partitions), session);
         call.arg(after).arg(most);
-        let (_, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (epoch, _, mut values) = self.ask(call, redis, &View::default()).await?;
         if values.bytes()? == b"nobody-there" {
             return Ok(None);
         }
         let (connections, interrupted) = (values.number()? as usize, values.number()? as usize);
-        let (epoch, sequence) = (values.number()?, values.number()?);
+        let sequence = values.number()?;
         let facts = Facts { connections, interrupted, epoch, sequence, created_at: reply::time(values.number()?) };
         Ok(Some((facts, values.list()?)))
     }
 
-    /// Renews this node's leases for so long, or, when it is new, takes them. Until when,
-    /// in microseconds, it has all of them.
-    ///
-    /// # Errors
-    /// `Fenced` when one of them is over: the node must begin anew, under a new name.
-    pub async fn beat(&self, redis: &mut impl ConnectionLike, time: Duration, is_new: bool) -> Call<u64> {
-        let mut until = u64::MAX;
-        for partition in self.partitions.all() {
-            let mut call = scripts::BEAT.prepare_invoke();
-            call.key(leases(partition)).arg(&self.node).arg(self.now.map_or(String::new(), |now| now.to_string()));
-            call.arg(time.as_micros() as u64).arg(u8::from(is_new));
-            let mut values = Values::granted(call.invoke_async(redis).await?)?;
-            until = until.min(values.number()?);
-        }
-        Ok(until)
-    }
-
-    /// The sessions of one partition that a node has streams of, so many at the most.
-    ///
-    /// # Errors
-    /// When they can't be listed.
-    pub async fn sessions_on(
-        &self,
-        redis: &mut impl ConnectionLike,
-        partition: u16,
-        node: &str,
-        most: usize,
-    ) -> Call<Vec<SessionId>> {
-        let mut list = redis::cmd("ZRANGE");
-        // Names are visible ASCII, so nothing of this node's is above.
-        list.arg(streams(partition)).arg(format!("[{node}\n")).arg(format!("[{node}\n\x7f")).arg("BYLEX");
-        list.arg("LIMIT").arg(0).arg(most);
-        let found: Vec<String> = list.query_async(redis).await?;
-        let session = |place: &String| {
-            let name = place.strip_prefix(node)?.strip_prefix('\n')?;
-            SessionId::parse(name, &self.limits, "session_id").ok()
-        };
-        Ok(found.iter().filter_map(session).collect())
-    }
-
-    /// A node is dead: its streams in a session are gone. How many they were.
-    ///
-    /// # Errors
-    /// When it isn't known whether all of them are.
-    pub async fn lose(&self, redis: &mut impl ConnectionLike, session: &SessionId, dead: &str) -> Call<Done<usize>> {
-        let (keys, mut after, mut lost, mut effects) = (Keys::of(session, self.partitions), 0, 0, Vec::new());
-        while let Some((_, listed)) = self.listed(redis, session, after, PAGE).await? {
-            let listed = listed.map(Values::placed_view).collect::<Call<Vec<_>>>()?;
-            let Some((newest, ..)) = listed.last() else { break };
-            after = *newest;
-            for (_, view, node) in listed {
-                if node != dead {
-                    continue;
-                }
-                let mut call = self.call(&scripts::LOST, &keys, session);
-                call.key(keys.outcomes(&view.info.id)).arg(&view.info.id.bytes()[..]).arg(dead);
-                let (done, _) = self.ask(call, redis, &View::default()).await?;
-                lost += usize::from(!done.is_empty());
-                // The stream was another node's to release.
-                effects.extend(done.into_iter().filter(|(_, effect)| !matches!(effect, Effect::Release(..))));
-            }
-        }
-        Ok(Done { answer: lost, effects })
-    }
-
     /// A call of a script, with what all are given.
-    fn call<'s>(&self, script: &'s redis::Script, keys: &Keys<'_>, session: &SessionId) -> ScriptInvocation<'s> {
+    pub(super) fn call<'s>(&self, script: &'s redis::Script, keys: &Keys<'_>, session: &SessionId) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
         for key in keys.all() {
             call.key(key);
@@ -385,12 +310,12 @@ impl Store {
         call
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         call: ScriptInvocation<'_>,
         redis: &mut impl ConnectionLike,
         view: &View,
-    ) -> Call<(Vec<Placed>, Values)> {
+    ) -> Call<(Epoch, Vec<Placed>, Values)> {
         Values::of(call.invoke_async(redis).await?, view, &self.limits)
     }
 }

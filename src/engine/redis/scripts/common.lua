@@ -1,7 +1,10 @@
 -- What every script begins with; it is put before each of them.
 --
 -- KEYS, all with the tag of the session's partition, so that they are in one slot:
---   1 leases   ZSET    node -> until when it is one, in microseconds
+--   1 leases   ZSET    node -> until when it is one, in microseconds; and, below 0, so that
+--                      none is taken for a node: `era`, since when this server process is
+--                      the one asked; `epoch`, the newest given; `watch`, until when
+--                      somebody wants to know who comes and goes
 --   2 session  HASH    the session: see `load`; of each connection `h` and `i`, hot and
 --                      cold; of each node with streams `n`, how many
 --   3 order    ZSET    connection -> place of its joining
@@ -27,9 +30,11 @@ if not now then
   local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
+local era, watched_until
 do
-  local till = call('ZSCORE', LEASES, node)
-  if not till or tonumber(till) <= now then return {'FENCED'} end
+  local found = call('ZMSCORE', LEASES, node, 'era', 'watch')
+  if not found[1] or tonumber(found[1]) <= now then return {'FENCED'} end
+  era, watched_until = -tonumber(found[2] or 0), -tonumber(found[3] or 0)
 end
 
 -- An integer as text: Lua writes large ones with an exponent.
@@ -50,7 +55,7 @@ end
 
 -- The session. `members` is 0 when it isn't there.
 local S
-local effects, pushed = {}, {}
+local effects, pushed, changes = {}, {}, {}
 
 local function load(...)
   local found = call('HMGET', SESSION, 'epoch', 'sequence', 'created', 'members', 'filtering', 'bytes', 'first', 'nodes', ...)
@@ -59,6 +64,9 @@ local function load(...)
     members = tonumber(found[4] or 0), filtering = tonumber(found[5] or 0), bytes = tonumber(found[6] or 0),
     first = tonumber(found[7] or 0), nodes = found[8] or '',
   }
+  -- Another process may lack what this one's predecessor had told: a life that began
+  -- before it goes on as another.
+  if S.members > 0 and S.epoch < era then S.epoch = era end
   return unpack(found, 9)
 end
 
@@ -75,19 +83,26 @@ local function effect(...)
   effects[#effects + 1] = {int(S.sequence), ...}
 end
 
+local function publish(channel, ...)
+  call('SPUBLISH', string.sub(LEASES, 1, -7) .. channel, pack(...))
+end
+
+-- Something for those who want to know who comes and goes.
+local function change(...)
+  if watched_until > now then changes[#changes + 1] = pack(...) end
+end
+
 -- What the script found out, with what it brought about. The events go to the other
 -- nodes that have members of the session.
 local function finish(...)
   save()
   if #pushed > 0 then
     for other in string.gmatch(S.nodes, '[^\n]+') do
-      if other ~= node then
-        call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. other,
-          pack(name, S.epoch, S.sequence, unpack(pushed)))
-      end
+      if other ~= node then publish('node:' .. other, name, S.epoch, S.sequence, unpack(pushed)) end
     end
   end
-  return {'OK', effects, ...}
+  if #changes > 0 then publish('watch', name, unpack(changes)) end
+  return {'OK', int(S.epoch), effects, ...}
 end
 
 -- Forgets the oldest events until the log keeps so many bytes. It knows how many
@@ -123,6 +138,7 @@ local function append(size, kind, ...)
   shrink()
   effect('entry', record)
   pushed[#pushed + 1] = record
+  if kind == 'new' or kind == 'gone' then change(kind, S.epoch, S.sequence, ...) end
 end
 
 -- What a connection has: hot, what changes with what it does; cold, what doesn't.
@@ -153,10 +169,7 @@ end
 
 -- Tells another node what becomes of a stream that it has.
 local function tell(at, what, connection, generation)
-  if at ~= node then
-    call('PUBLISH', string.gsub(LEASES, 'leases$', 'node:') .. at,
-      pack(name, S.epoch, 0, what, connection, generation))
-  end
+  if at ~= node then publish('node:' .. at, name, S.epoch, 0, what, connection, generation) end
 end
 
 -- The member on whose newest stream this is.
@@ -208,6 +221,7 @@ local function destroy(connection, H, C, reason)
     call('ZREM', DUE, name)
     call('ZREM', INDEX, name)
     effect('ended')
+    change('ended', S.epoch, S.sequence)
   end
 end
 
@@ -235,8 +249,8 @@ end
 
 -- A stream is gone: its connection is waited for, for its window, or is destroyed when it
 -- has none, or may not be waited for. `ending` is how the stream ended, `why` what is told
--- of the connection if it is gone.
-local function lose(connection, H, C, outcomes, ending, may_wait, why, why_later)
+-- of the connection if it is gone, `since` when it is waited for.
+local function lose(connection, H, C, outcomes, ending, may_wait, why, why_later, since)
   local resumable = H.window > 0 and may_wait
   effect('release', connection, H.generation, ending, resumable and 1 or 0)
   count_stream(H.node, -1)
@@ -245,7 +259,7 @@ local function lose(connection, H, C, outcomes, ending, may_wait, why, why_later
     call('DEL', outcomes)
     return
   end
-  H.node, H.till, H.why = '', now + H.window, why_later
+  H.node, H.till, H.why = '', since + H.window, why_later
   write_hot(connection, H)
   call('ZADD', WINDOWS, int(H.till), window_member(connection, C))
   schedule()
@@ -274,7 +288,7 @@ end
 
 -- A connection as others see it.
 local function view(connection, H, C)
-  return {connection, int(C.joined), int(C.created), C.role, C.data, H.till > 0 and 1 or 0, H.node}
+  return {connection, int(C.joined), int(C.created), C.role, C.data, H.till > 0 and 1 or 0, H.node, H.generation}
 end
 
 local function wants(H, kind)

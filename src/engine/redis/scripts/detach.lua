@@ -10,5 +10,5 @@ local me, generation = ARGV[6], tonumber(ARGV[7])
 local hot, cold = load('h' .. me, 'i' .. me)
 local H, C = read_hot(hot), read_cold(cold)
 if not attached(H, generation) then return finish() end
-lose(me, H, C, KEYS[9], ARGV[8], ARGV[9] == '1', ARGV[10], 'network')
+lose(me, H, C, KEYS[9], ARGV[8], ARGV[9] == '1', ARGV[10], 'network', now)
 return finish()

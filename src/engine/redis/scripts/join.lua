@@ -1,7 +1,7 @@
 -- Lets a stream into a session, anew or by a resume.
 --
 -- KEYS   9 outcomes of the connection that is to be resumed, else of the new one
--- ARGV   6 the epoch if the session begins with it, 7 the new connection, 8 the hash of
+-- ARGV   6 the epoch if the session begins with it (empty: a new one), 7 the new connection, 8 the hash of
 --        its token, 9 role, 10 data, 11 window in microseconds, 12 and 13 whether it is
 --        spared comings and goings, and its own signals (1 or 0), 14 the most bytes of
 --        data, 15 the most connections (0: no limit), 16 the connection to resume
@@ -73,10 +73,16 @@ if most_data > 0 and #ARGV[10] > most_data then return finish('too-large') end
 if most > 0 and S.members >= most then return finish('full', S.members) end
 local me = ARGV[7]
 if S.members == 0 then
-  S = {epoch = tonumber(ARGV[6]), sequence = 0, created = now, members = 0, filtering = 0, bytes = 0, first = 0,
+  local epoch = tonumber(ARGV[6])
+  if not epoch then
+    epoch = math.max(now, era, 1 - tonumber(call('ZSCORE', LEASES, 'epoch') or 0))
+    call('ZADD', LEASES, int(-epoch), 'epoch')
+  end
+  S = {epoch = epoch, sequence = 0, created = now, members = 0, filtering = 0, bytes = 0, first = 0,
     nodes = S.nodes}
   call('ZADD', INDEX, 0, name)
   effect('started')
+  change('started', S.epoch, 0, now)
 end
 append(96 + #ARGV[10], 'new', me, now, ARGV[9], ARGV[10])
 C = {joined = S.sequence, token = ARGV[8], created = now, role = ARGV[9], data = ARGV[10]}

@@ -68,7 +68,7 @@ impl Both {
     }
 
     fn done<T>(done: Result<Done<T>, Trouble>) -> (T, Vec<Effect>) {
-        let Done { answer, effects } = done.unwrap_or_else(|trouble| panic!("{trouble}"));
+        let Done { answer, effects, .. } = done.unwrap_or_else(|trouble| panic!("{trouble}"));
         (answer, effects.into_iter().map(|(_, effect)| effect).collect())
     }
 }
@@ -91,7 +91,7 @@ impl Subject for Both {
             self,
             effects,
             self.session.join(now, epoch, join.clone(), effects),
-            store.join(&mut redis, &self.name, epoch, join)
+            store.join(&mut redis, &self.name, Some(epoch), join)
         );
         let renamed = ours.clone().map(|admission| Admission { handle: self.handle(admission.handle), ..admission });
         assert_eq!(theirs, renamed);

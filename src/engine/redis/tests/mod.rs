@@ -7,8 +7,11 @@ mod server;
 
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
-use tokio::runtime::{Builder, Runtime};
+use redis::{PushInfo, aio::MultiplexedConnection};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::UnboundedReceiver,
+};
 
 use super::{Partitions, Store, keys::leases};
 use crate::domain::{Limits, SessionId};
@@ -31,9 +34,14 @@ impl Bed {
         Some(Self { runtime, redis, server })
     }
 
-    /// A connection that hears channels.
-    async fn listen(&self) -> redis::RedisResult<redis::aio::PubSub> {
-        self.server.client().get_async_pubsub().await
+    /// Hears a channel from here on, as long as the connection is kept.
+    async fn listen(&self, channel: &str) -> (MultiplexedConnection, UnboundedReceiver<PushInfo>) {
+        let (told, hears) = tokio::sync::mpsc::unbounded_channel();
+        let config = redis::AsyncConnectionConfig::new().set_push_sender(told);
+        let client = self.server.client();
+        let mut redis = client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection");
+        redis::cmd("SSUBSCRIBE").arg(channel).exec_async(&mut redis).await.expect("a subscription");
+        (redis, hears)
     }
 
     /// Gives a node its lease, until this time in microseconds.

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use redis::{PushKind, Value};
 
 use super::{Bed, NODE, partitions, session};
 use crate::{
     domain::{
-        ConnectionId, DisconnectReason, Ending, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role, SessionId,
+        ConnectionId, DisconnectReason, Ending, Epoch, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role, SessionId,
         Signal,
     },
-    engine::redis::{Done, Push, Store, Trouble, channel},
+    engine::redis::{Beat, Done, Pulse, Push, Store, Trouble, channel, keys::watch},
     session::{Admission, Command, Effect, Handle, Join, Outcome, Resume, ServerSend, View},
 };
 
 const OTHER: &str = "node-2:boot-1";
 const SECOND: u64 = 1_000_000;
+/// Above that of the server process.
+const LIFE: Epoch = 2 * SECOND;
 const WINDOW: Duration = Duration::from_secs(5);
 
 /// Two nodes with a lease from the first second to the hundredth, in a session.
@@ -37,8 +39,10 @@ impl Nodes {
         for store in &stores {
             let mut redis = bed.redis.clone();
             let store = store.at(SECOND);
-            let beat = store.beat(&mut redis, Duration::from_secs(99), true);
-            assert_eq!(bed.runtime.block_on(beat).unwrap(), 100 * SECOND);
+            for partition in partitions().all() {
+                let pulse = bed.runtime.block_on(store.beat(&mut redis, partition, &anew(99))).unwrap();
+                assert_eq!(pulse, Pulse { until: 100 * SECOND, due: None, dead: vec![] });
+            }
         }
         Some(Self { bed, name: session("s"), stores })
     }
@@ -55,8 +59,8 @@ impl Nodes {
         };
         let mut redis = self.bed.redis.clone();
         let store = self.stores[node].at(2 * SECOND);
-        let joined = store.join(&mut redis, &self.name, 7, join);
-        let Done { answer, effects } = self.bed.runtime.block_on(joined).unwrap();
+        let joined = store.join(&mut redis, &self.name, Some(LIFE), join);
+        let Done { answer, effects, .. } = self.bed.runtime.block_on(joined).unwrap();
         (answer.unwrap(), effects.into_iter().map(|(_, effect)| effect).collect())
     }
 
@@ -73,26 +77,33 @@ impl Nodes {
 
     /// What a node is told on its channel while something is done.
     fn told(&self, node: &str, what: impl FnOnce()) -> Vec<Push> {
-        let mut listening = self.bed.runtime.block_on(self.bed.listen()).unwrap();
-        let partition = partitions().of(&self.name);
-        self.bed.runtime.block_on(listening.subscribe(channel(partition, node))).unwrap();
+        let channel = channel(partitions().of(&self.name), node);
+        let (_kept, mut hears) = self.bed.runtime.block_on(self.bed.listen(&channel));
         what();
         // Nothing that is published after this is what we wait for.
         let mut redis = self.bed.redis.clone();
-        let mark = redis::cmd("PUBLISH").arg(channel(partition, node)).arg("").to_owned();
+        let mark = redis::cmd("SPUBLISH").arg(&channel).arg("").to_owned();
         self.bed.runtime.block_on(mark.exec_async(&mut redis)).unwrap();
-        self.bed.runtime.block_on(async {
-            let mut messages = listening.into_on_message();
-            let mut told = Vec::new();
-            loop {
-                let message = messages.next().await.expect("a message");
-                match message.get_payload_bytes() {
-                    [] => return told,
-                    bytes => told.push(Push::read(bytes, &Limits::default()).unwrap()),
-                }
+        let mut told = Vec::new();
+        loop {
+            let push = self.bed.runtime.block_on(hears.recv()).expect("a push");
+            let (PushKind::SMessage, [_, Value::BulkString(bytes)]) = (push.kind, &push.data[..]) else { continue };
+            match Push::read(bytes, &Limits::default()).unwrap() {
+                Push::Echo => return told,
+                push => told.push(push),
             }
-        })
+        }
     }
+}
+
+/// Takes a lease for so many seconds.
+fn anew(seconds: u64) -> Beat {
+    Beat { anew: Some("process-1".into()), ..again(seconds) }
+}
+
+/// Renews it.
+fn again(seconds: u64) -> Beat {
+    Beat { lease: Duration::from_secs(seconds), patience: Duration::from_secs(3), ..Beat::default() }
 }
 
 fn id(number: u8) -> ConnectionId {
@@ -136,7 +147,7 @@ fn events_go_to_the_nodes_that_have_members_and_to_no_others() {
     let told = nodes.told(OTHER, || own = nodes.send(0, one.handle, "to both", 2 * SECOND).unwrap());
     let [Effect::Entry(entry), Effect::Answer(..)] = &own[..] else { panic!("{own:?}") };
     assert_eq!(entry.sequence, 4);
-    assert_eq!(told, [Push::Events(nodes.name.clone(), 7, vec![entry.clone()])]);
+    assert_eq!(told, [Push::Events(nodes.name.clone(), LIFE, vec![entry.clone()])]);
     assert_eq!(nodes.told(NODE, || drop(nodes.send(0, one.handle, "again", 2 * SECOND).unwrap())), []);
 }
 
@@ -162,12 +173,14 @@ fn a_node_whose_lease_is_over_changes_nothing_and_must_begin_anew() {
     assert!(matches!(nodes.send(0, one.handle, "late", late), Err(Trouble::Fenced)));
     let mut redis = nodes.bed.redis.clone();
     let store = nodes.stores[0].at(late);
-    let beat = store.beat(&mut redis, Duration::from_secs(9), false);
+    let partition = partitions().of(&nodes.name);
+    let renewal = again(9);
+    let beat = store.beat(&mut redis, partition, &renewal);
     assert!(matches!(nodes.bed.runtime.block_on(beat), Err(Trouble::Fenced)));
-    let anew = Store::new("node-1:boot-2".into(), Limits::default().into(), partitions()).at(late);
-    let beat = anew.beat(&mut redis, Duration::from_secs(9), true);
-    assert_eq!(nodes.bed.runtime.block_on(beat).unwrap(), 109 * SECOND);
-    let (facts, _) = nodes.bed.runtime.block_on(anew.look(&mut redis, &nodes.name, 0, 10)).unwrap().unwrap();
+    let reborn = Store::new("node-1:boot-2".into(), Limits::default().into(), partitions()).at(late);
+    let pulse = nodes.bed.runtime.block_on(reborn.beat(&mut redis, partition, &anew(9))).unwrap();
+    assert_eq!((pulse.until, pulse.dead), (109 * SECOND, vec![]), "nobody is dead so soon");
+    let (facts, _) = nodes.bed.runtime.block_on(reborn.look(&mut redis, &nodes.name, 0, 10)).unwrap().unwrap();
     assert_eq!(facts.sequence, 1, "nothing was sent");
 }
 
@@ -185,17 +198,21 @@ fn a_dead_nodes_connections_are_waited_for_and_told_of_as_lost_with_it() {
     // As long as it has its lease nothing is lost.
     let other = nodes.stores[1].at(99 * SECOND);
     assert_eq!(run.block_on(other.lose(&mut redis, &nodes.name, NODE)).unwrap().answer, 0);
-    let beat = other.beat(&mut redis, Duration::from_secs(60), false);
-    assert_eq!(run.block_on(beat).unwrap(), 159 * SECOND);
-    let other = nodes.stores[1].at(101 * SECOND);
-    let Done { answer, effects } = run.block_on(other.lose(&mut redis, &nodes.name, NODE)).unwrap();
+    let pulse = run.block_on(other.beat(&mut redis, partition, &again(60))).unwrap();
+    assert_eq!((pulse.until, pulse.dead), (159 * SECOND, vec![]));
+    let other = nodes.stores[1].at(103 * SECOND);
+    assert_eq!(run.block_on(other.beat(&mut redis, partition, &again(60))).unwrap().dead, [NODE]);
+    let Done { answer, effects, .. } = run.block_on(other.lose(&mut redis, &nodes.name, NODE)).unwrap();
     assert_eq!(answer, 2);
     let effects: Vec<_> = effects.into_iter().map(|(_, effect)| effect).collect();
     let told = events(&effects);
     let gone = Event::Destroyed(id(2), DisconnectReason::NodeLost);
     assert!(told.contains(&&Event::Interrupted(id(1))) && told.contains(&&gone), "{told:?}");
     assert_eq!(run.block_on(other.sessions_on(&mut redis, partition, NODE, 10)).unwrap(), []);
-    let later = nodes.stores[1].at(107 * SECOND);
+    // Its window began when the lease was over.
+    let later = nodes.stores[1].at(105 * SECOND);
+    let pulse = run.block_on(later.beat(&mut redis, partition, &again(60))).unwrap();
+    assert_eq!(pulse.due, Some(105 * SECOND));
     let reaped = run.block_on(later.reap(&mut redis, &nodes.name)).unwrap();
     let effects: Vec<_> = reaped.effects.into_iter().map(|(_, effect)| effect).collect();
     assert_eq!(events(&effects), [&Event::Destroyed(waits.handle.connection, DisconnectReason::NodeLost)]);
@@ -215,7 +232,7 @@ fn nothing_is_left_behind_when_everybody_is_gone() {
     assert_eq!(run.block_on(sent).unwrap().answer.unwrap().recipient_count, 1);
     run.block_on(store.send(&mut redis, &nodes.name, one.handle, vec![Command::Leave])).unwrap();
     let mut keys: Vec<String> = run.block_on(redis::cmd("KEYS").arg("*").query_async(&mut redis)).unwrap();
-    keys.retain(|key| !key.ends_with(":leases"));
+    keys.retain(|key| !key.ends_with(":leases") && !key.ends_with(":server"));
     let [response] = &keys[..] else { panic!("{keys:?}") };
     let left: i64 = run.block_on(redis::cmd("PTTL").arg(response).query_async(&mut redis)).unwrap();
     assert!(response.contains(":response:") && left > 0, "{response}, for {left} ms");
@@ -294,4 +311,77 @@ fn the_log_keeps_as_many_bytes_as_it_may_whatever_sizes_come() {
     assert_eq!(nodes.join(0, 8, WINDOW, since(at_40)).0.outcome, Outcome::ResumedWithGap);
     let resumed = nodes.join(0, 8, WINDOW, since(newest - 1)).0;
     assert_eq!((resumed.outcome, resumed.missed.len()), (Outcome::Resumed, 1));
+}
+
+#[test]
+fn streams_are_still_ones_own_under_a_new_name_unless_they_are_elsewhere() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (kept, _) = nodes.join(0, 1, WINDOW, None);
+    let (moved, _) = nodes.join(0, 2, WINDOW, None);
+    let (other, _) = nodes.join(1, 3, WINDOW, None);
+    nodes.join(1, 9, WINDOW, resume(&moved));
+    let (mut redis, run) = (nodes.bed.redis.clone(), &nodes.bed.runtime);
+    let partition = partitions().of(&nodes.name);
+    let name = "node-1:boot-2";
+    let reborn = Store::new(name.into(), Limits::default().into(), partitions()).at(3 * SECOND);
+    let before = Some((NODE.to_owned(), Duration::from_secs(5)));
+    run.block_on(reborn.beat(&mut redis, partition, &Beat { before, ..anew(90) })).unwrap();
+    let unknown = Handle { connection: id(8), generation: 1 };
+    let streams = [kept.handle, moved.handle, unknown];
+    let settled = run.block_on(reborn.settle(&mut redis, &nodes.name, &streams)).unwrap();
+    assert_eq!((settled.epoch, settled.answer), (LIFE, (3, vec![true, false, false])));
+    let told = nodes.told(name, || drop(nodes.send(1, other.handle, "to all", 3 * SECOND).unwrap()));
+    assert!(matches!(&told[..], [Push::Events(..)]), "{told:?}");
+    assert_eq!(run.block_on(reborn.sessions_on(&mut redis, partition, NODE, 10)).unwrap(), []);
+}
+
+#[test]
+fn where_another_process_answers_sessions_go_on_in_new_lives() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (one, _) = nodes.join(0, 1, WINDOW, None);
+    let (mut redis, run) = (nodes.bed.redis.clone(), &nodes.bed.runtime);
+    let partition = partitions().of(&nodes.name);
+    let store = nodes.stores[0].at(4 * SECOND);
+    // Of the same process, nothing changes.
+    run.block_on(store.beat(&mut redis, partition, &anew(90))).unwrap();
+    let life = || run.block_on(store.look(&mut nodes.bed.redis.clone(), &nodes.name, 0, 1)).unwrap().unwrap().0.epoch;
+    assert_eq!(life(), LIFE);
+    run.block_on(store.beat(&mut redis, partition, &Beat { anew: Some("process-2".into()), ..anew(90) })).unwrap();
+    assert_eq!(life(), 4 * SECOND);
+    let settled = run.block_on(store.settle(&mut redis, &nodes.name, &[one.handle])).unwrap();
+    assert_eq!((settled.epoch, settled.answer), (4 * SECOND, (1, vec![true])));
+    let (again, _) = nodes.join(0, 9, WINDOW, resume(&one));
+    assert_eq!((again.outcome, again.epoch), (Outcome::ResumedWithGap, 4 * SECOND));
+    // A session that begins then has a life above all that were.
+    let join = |name: &str, number| {
+        let join = Join {
+            data: String::new(),
+            role: Role::Publisher,
+            window: WINDOW,
+            view: View::default(),
+            resume: None,
+            fresh_id: id(number),
+            fresh_token: token(number),
+        };
+        let mut redis = nodes.bed.redis.clone();
+        let early = nodes.stores[0].at(2 * SECOND);
+        run.block_on(early.join(&mut redis, &session(name), None, join)).unwrap().epoch
+    };
+    let names: Vec<_> = (0..).map(|n| format!("n{n}")).filter(|n| partitions().of(&session(n)) == partition).take(2).collect();
+    assert_eq!((join(&names[0], 20), join(&names[1], 21)), (4 * SECOND + 1, 4 * SECOND + 2));
+}
+
+#[test]
+fn who_wants_to_know_is_told_who_comes_and_goes() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (mut redis, run) = (nodes.bed.redis.clone(), &nodes.bed.runtime);
+    let partition = partitions().of(&nodes.name);
+    let (_kept, mut hears) = run.block_on(nodes.bed.listen(&watch(partition)));
+    let (one, _) = nodes.join(0, 1, WINDOW, None);
+    let watched = Beat { watched: Duration::from_secs(10), ..again(90) };
+    run.block_on(nodes.stores[0].at(2 * SECOND).beat(&mut redis, partition, &watched)).unwrap();
+    nodes.join(1, 2, WINDOW, None);
+    nodes.send(0, one.handle, "of no interest", 2 * SECOND).unwrap();
+    let told = std::iter::from_fn(|| hears.try_recv().ok()).filter(|push| push.kind == PushKind::SMessage).count();
+    assert_eq!(told, 1);
 }

@@ -48,7 +48,7 @@ impl RedisServer {
 
     /// A client of it.
     pub(super) fn client(&self) -> redis::Client {
-        let url = format!("unix://{}", self.folder.join("socket").display());
+        let url = format!("unix://{}?protocol=resp3", self.folder.join("socket").display());
         redis::Client::open(url).expect("an address")
     }
 }
