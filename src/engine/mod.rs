@@ -172,14 +172,15 @@ pub enum Change {
 /// What a watcher reads; an error is its last item.
 pub type Watch = Pin<Box<dyn Stream<Item = Result<Change, Refusal>> + Send>>;
 
-/// How much an engine holds.
+/// How much an engine holds; where there are many nodes, of what is on this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Sessions with somebody in them.
     pub sessions: usize,
     /// Connections with a stream.
     pub attached: usize,
-    /// Connections within their window, without one.
+    /// Connections within their window, without one; 0 where there are many nodes, and
+    /// such a connection is on none of them.
     pub detached: usize,
 }
 

@@ -102,6 +102,12 @@ impl Mirror {
         }
     }
 
+    /// The newest place heard of.
+    #[must_use]
+    pub fn newest(&self) -> Sequence {
+        self.newest
+    }
+
     /// The newest place delivered, when events after it are missing.
     #[must_use]
     pub fn lacks(&self) -> Option<Sequence> {

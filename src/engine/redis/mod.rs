@@ -7,18 +7,40 @@
 //! channel per partition and node; an event names its place, so that one that is lost
 //! shows at the next, and is read from the log.
 
+mod counts;
+mod engine;
+mod keeper;
 mod keys;
+mod link;
+mod listing;
 mod mirror;
 mod pack;
+mod part;
+mod recover;
 mod reply;
 mod scripts;
+mod servers;
+mod slot;
 mod store;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod watching;
+mod wire;
 
+pub use counts::Observe;
+pub use engine::RedisEngine;
 pub use keys::{Keys, Partitions, channel, leases};
 pub use mirror::{Deed, Mirror};
 pub use reply::{Placed, Push, Seated, Trouble};
 pub use store::{Done, Store};
 pub use upkeep::{Beat, Pulse};
+
+use counts::Counts;
+
+/// Bytes that no other has. Where there is no randomness a node can't have a name.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    bytes
+}

@@ -13,6 +13,7 @@ use crate::{
         Audience, ConnectionId, ConnectionInfo, DisconnectReason, Ending, Entry, Epoch, Event, Limits, Named, Reason,
         Refusal, Role, SendId, Sequence, SessionId, Signal,
     },
+    engine::Change,
     session::{
         Accepted, ConnectionView, Effect, Handle, SendResult, View, none_connected, not_connected, too_fast,
         unknown_send,
@@ -59,6 +60,19 @@ impl Trouble {
                 ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => true,
                 _ => false,
             },
+        }
+    }
+}
+
+impl Trouble {
+    /// Whether it would be the same again, until somebody mends it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let Self::Redis(error) = self else { return false };
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot) => true,
+            ErrorKind::Extension => error.code().is_some_and(|code| ["OOM", "MISCONF", "NOREPLICAS"].contains(&code)),
+            _ => false,
         }
     }
 }
@@ -255,7 +269,12 @@ fn reason(name: &[u8]) -> Option<Reason> {
 pub(super) fn entry(sequence: Sequence, record: &[u8]) -> Read<Arc<Entry>> {
     let parts = none(unpack(record), "a record that was cut")?;
     let [_, at, kind, of @ ..] = &parts[..] else { return Err(Trouble::Nonsense("a record without a kind")) };
-    let event = match (*kind, of) {
+    let event = event(kind, of)?;
+    Ok(Arc::new(Entry { sequence, at: time(number(at)?), event }))
+}
+
+fn event(kind: &[u8], of: &[&[u8]]) -> Read<Event> {
+    Ok(match (kind, of) {
         (b"signal", [from, audience, kind, data]) => {
             let from = if from.is_empty() { None } else { Some(connection(from)?) };
             let audience = match audience.split_first() {
@@ -279,8 +298,7 @@ pub(super) fn entry(sequence: Sequence, record: &[u8]) -> Read<Arc<Entry>> {
         (b"cut", [id]) => Event::Interrupted(connection(id)?),
         (b"back", [id]) => Event::Restored(connection(id)?),
         _ => return Err(Trouble::Nonsense("an unknown event")),
-    };
-    Ok(Arc::new(Entry { sequence, at: time(number(at)?), event }))
+    })
 }
 
 /// An effect, and the place after which it is to be done; an event's is its own.
@@ -359,6 +377,46 @@ fn outcome(bytes: &[u8], send_id: SendId, limits: &Limits) -> Read<Result<Accept
     })
 }
 
+/// Something that somebody wants to know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) session: SessionId,
+    pub(super) epoch: Epoch,
+    pub(super) place: Sequence,
+    pub(super) change: Change,
+}
+
+/// What a script told those who want to know who comes and goes.
+pub(super) fn told(bytes: &[u8], limits: &Limits) -> Read<Vec<Told>> {
+    let parts = none(unpack(bytes), "a message that was cut")?;
+    let [name, changes @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty message")) };
+    let session = session(name, limits)?;
+    let told = |change: &&[u8]| {
+        let parts = none(unpack(change), "a change that was cut")?;
+        let [kind, epoch, place, of @ ..] = &parts[..] else { return Err(Trouble::Nonsense("a change without a kind")) };
+        let (epoch, place, id) = (number(epoch)?, number(place)?, session.clone());
+        let change = match (*kind, of) {
+            (b"started", [created]) => Change::SessionStarted(id, epoch, time(number(created)?)),
+            (b"ended", []) => Change::SessionEnded(id, epoch),
+            (b"new" | b"gone", of) => match event(kind, of)? {
+                Event::Created(info) => {
+                    Change::ConnectionCreated(id, place, ConnectionView { info, interrupted: false })
+                }
+                Event::Destroyed(connection, why) => Change::ConnectionDestroyed(id, place, connection, why),
+                _ => return Err(Trouble::Nonsense("no change")),
+            },
+            _ => return Err(Trouble::Nonsense("an unknown change")),
+        };
+        Ok(Told { session: session.clone(), epoch, place, change })
+    };
+    changes.iter().map(told).collect()
+}
+
+fn session(name: &[u8], limits: &Limits) -> Read<SessionId> {
+    let name = none(str::from_utf8(name).ok(), "a session that isn't text")?;
+    SessionId::parse(name, limits, "session_id").map_err(|_| Trouble::Nonsense("no session"))
+}
+
 /// What a node is told on its channel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Push {
@@ -380,9 +438,8 @@ impl Push {
             return Ok(Self::Echo);
         }
         let parts = none(unpack(bytes), "a push that was cut")?;
-        let [session, epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
-        let session = none(str::from_utf8(session).ok(), "a session that isn't text")?;
-        let session = SessionId::parse(session, limits, "session_id").map_err(|_| Trouble::Nonsense("no session"))?;
+        let [name, epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
+        let session = session(name, limits)?;
         let (epoch, newest) = (number(epoch)?, number(newest)?);
         match rest {
             [what @ (b"taken" | b"thrown"), id, generation] if newest == 0 => {

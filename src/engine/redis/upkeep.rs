@@ -127,6 +127,24 @@ impl Store {
         Ok(found.iter().filter_map(session).collect())
     }
 
+    /// The names of the sessions of a partition after this one, in their order.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub async fn names(
+        &self,
+        redis: &mut impl ConnectionLike,
+        partition: u16,
+        after: Option<&SessionId>,
+        most: usize,
+    ) -> Call<Vec<SessionId>> {
+        let mut list = redis::cmd("ZRANGE");
+        list.arg(keys::index(partition)).arg(after.map_or_else(|| "-".to_owned(), |after| format!("({after}")));
+        list.arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(most);
+        let found: Vec<String> = list.query_async(redis).await?;
+        Ok(found.iter().filter_map(|name| SessionId::parse(name, &self.limits, "session_id").ok()).collect())
+    }
+
     /// Where the connections of a session have their streams, those that joined after a
     /// place; a page. None: nobody is in it.
     ///

@@ -15,10 +15,15 @@ use signalbox::{
     domain::{
         ConnectionId, Ending, Entry, Event, Limits, Refusal, ResumeToken, Role, SendId, Sequence, SessionId, Signal,
     },
-    engine::{Engine, Joined, Link, MemoryEngine, Node, OutletId, Room, lock},
+    engine::{
+        Engine, Joined, Link, MemoryEngine, Node, OutletId, Room, lock,
+        redis::{Partitions, RedisEngine},
+    },
     session::{Admission, Command, Farewell, Handle, Join, Resume, SendResult, ServerSend, View},
 };
 use tokio::sync::mpsc;
+
+use crate::support::redis::RedisServer;
 
 /// How long anything may take before a case has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +36,8 @@ pub(super) struct Bed {
     pub(super) engine: Arc<dyn Engine>,
     node: Arc<Recorder>,
     random: AtomicU64,
+    /// Kept as long as the engine.
+    redis: Option<RedisServer>,
 }
 
 /// The memory engine's.
@@ -39,7 +46,22 @@ pub(super) fn memory(limits: Limits) -> Bed {
     let engine = MemoryEngine::new(Arc::new(limits), Arc::new(SystemClock::new()), node.clone());
     let reaper = engine.clone();
     tokio::spawn(async move { reaper.run().await });
-    Bed { engine: Arc::new(engine), node, random: AtomicU64::new(1) }
+    Bed { engine: Arc::new(engine), node, random: AtomicU64::new(1), redis: None }
+}
+
+/// That of Redis, with a server of its own.
+pub(super) fn redis(limits: Limits) -> Bed {
+    let server = RedisServer::start().expect("it was looked whether there is one");
+    let node = Arc::new(Recorder::default());
+    let engine = RedisEngine::new(server.client(), Arc::new(limits), node.clone(), Partitions::new(4));
+    let keeper = engine.clone();
+    tokio::spawn(async move { keeper.run().await });
+    Bed { engine: Arc::new(engine), node, random: AtomicU64::new(1), redis: Some(server) }
+}
+
+/// Whether what an engine needs is installed.
+pub(super) fn is_there(engine: &str) -> bool {
+    engine != "redis" || RedisServer::start().is_some()
 }
 
 /// What a stream's outlet was told.
@@ -85,6 +107,10 @@ impl Bed {
             fresh_id: ConnectionId::from_random(id),
             fresh_token: ResumeToken::from_random(token),
         }
+    }
+
+    pub(super) fn has_many_nodes(&self) -> bool {
+        self.redis.is_some()
     }
 
     /// Joins with an outlet that takes `room` things before it overflows.

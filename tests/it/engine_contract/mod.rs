@@ -8,19 +8,25 @@ mod resume;
 
 /// One test for each case and engine.
 macro_rules! suite {
-    ($engine:ident: $($file:ident { $($case:ident,)* })*) => {
+    ($($file:ident { $($case:ident,)* })*) => {
+        suite!(engine: memory, $($file { $($case,)* })*);
+        suite!(engine: redis, $($file { $($case,)* })*);
+    };
+    (engine: $engine:ident, $($file:ident { $($case:ident,)* })*) => {
         mod $engine {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $case() {
-                    super::$file::$case(super::bed::$engine).await;
+                    if super::bed::is_there(stringify!($engine)) {
+                        super::$file::$case(super::bed::$engine).await;
+                    }
                 }
             )*)*
         }
     };
 }
 
-suite! { memory:
+suite! {
     flow {
         every_stream_sees_one_order,
         a_stream_receives_everything_after_its_admission,

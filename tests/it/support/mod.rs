@@ -9,6 +9,8 @@ mod member;
 mod peers;
 mod process;
 mod raw;
+#[path = "../../shared/redis.rs"]
+pub(crate) mod redis;
 mod relay;
 mod server;
 mod stuck;

@@ -3,6 +3,7 @@
 mod equal;
 mod mirror;
 mod nodes;
+#[path = "../../../../tests/shared/redis.rs"]
 mod server;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use std::{
 
 /// A server process that ends when it is dropped. It listens on a socket in a folder of
 /// its own, so that no port is taken.
-pub(super) struct RedisServer {
+pub(crate) struct RedisServer {
     child: Child,
     folder: PathBuf,
 }
@@ -17,7 +17,7 @@ pub(super) struct RedisServer {
 impl RedisServer {
     /// One that is up. None where there is no `redis-server`; with
     /// `SIGNALBOX_TESTS_NEED_REDIS`, which `tests/all` sets, that is a failure.
-    pub(super) fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("signalbox-redis-{}-{number}", std::process::id()));
@@ -47,7 +47,7 @@ impl RedisServer {
     }
 
     /// A client of it.
-    pub(super) fn client(&self) -> redis::Client {
+    pub(crate) fn client(&self) -> redis::Client {
         let url = format!("unix://{}?protocol=resp3", self.folder.join("socket").display());
         redis::Client::open(url).expect("an address")
     }

@@ -1,0 +1,295 @@
+//! The engine: any number of nodes, one authority.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{
+    domain::{Ending, Limits, Named, Refusal, Sequence, SessionId},
+    engine::{BoxFuture, Connections, Engine, Joined, Node, OutletId, Page, Stats, Watch},
+    session::{Facts, Handle as StreamHandle, Join, Outcome, Resume, ServerAccepted, ServerSend, nobody_there},
+};
+
+use super::{
+    Counts, Done, Partitions,
+    keeper::Keeper,
+    link::{Held, RedisLink},
+    part::{Attempts, Home, Live, Part},
+    servers::Servers,
+    slot::{Arrival, Slot},
+};
+
+/// Sessions in Redis, as one of the nodes that serve them. Cheap to clone.
+#[derive(Clone)]
+pub struct RedisEngine(Arc<Inner>);
+
+struct Inner {
+    parts: Vec<Arc<Part>>,
+    partitions: Partitions,
+    servers: Arc<Servers>,
+    node: String,
+}
+
+impl RedisEngine {
+    /// An engine that [`RedisEngine::run`] connects. To be made within a runtime, on which
+    /// is done what no other does.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn new(client: redis::Client, limits: Arc<Limits>, node: Arc<dyn Node>, partitions: Partitions) -> Self {
+        let home = Arc::new(Home { node, limits, counts: Counts::default(), partitions, runtime: Handle::current() });
+        let name = format!("{:016x}", u64::from_be_bytes(super::random()));
+        let parts = partitions.all().map(|number| Part::new(number, &home)).collect();
+        let servers = Arc::new(Servers::new(client));
+        Self(Arc::new(Inner { parts, partitions, servers, node: name }))
+    }
+
+    /// Keeps the node's leases, and sessions in order, for ever.
+    pub async fn run(&self) {
+        let mut keepers = JoinSet::new();
+        for part in &self.0.parts {
+            let keeper = Keeper {
+                part: Arc::clone(part),
+                servers: Arc::clone(&self.0.servers),
+                node: self.0.node.clone(),
+                name: None,
+                partitions: self.0.partitions,
+                looked_at: None,
+                away_since: None,
+                evicts: Arc::default(),
+            };
+            keepers.spawn(keeper.run());
+        }
+        keepers.join_all().await;
+    }
+
+    /// Waits until everything can be served.
+    pub async fn ready(&self) {
+        for part in &self.0.parts {
+            part.when_live().await;
+        }
+    }
+
+    /// Whether everything can be served; which part of the sessions can't, otherwise.
+    ///
+    /// # Errors
+    /// How many of how many partitions are away.
+    pub fn is_ready(&self) -> Result<(), String> {
+        let away = self.0.parts.iter().filter(|part| part.live().is_none()).count();
+        if away == 0 { Ok(()) } else { Err(format!("Redis is away for {away} of {} partitions", self.0.parts.len())) }
+    }
+}
+
+impl Inner {
+    fn part(&self, session: &SessionId) -> &Arc<Part> {
+        &self.parts[usize::from(self.partitions.of(session))]
+    }
+}
+
+/// Somebody may be brought into a session until this is dropped.
+struct Entered(Arc<Slot>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.left();
+    }
+}
+
+/// A join, which goes on when nobody waits for it any more: whom it let in is let go then.
+struct Joining(oneshot::Receiver<Result<Joined, Refusal>>);
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.0.close();
+        if let Ok(Ok(joined)) = self.0.try_recv() {
+            joined.link.detach(Ending::Broken);
+        }
+    }
+}
+
+async fn join(part: Arc<Part>, session: SessionId, outlet: OutletId, mut join: Join) -> Result<Joined, Refusal> {
+    let entered = Entered(part.enter(&session));
+    let slot = &entered.0;
+    let is_new = join.resume.is_none();
+    let mut attempts = Attempts::new(&part);
+    let mut is_begun = false;
+    let (live, done) = loop {
+        let live = attempts.next().await.inspect_err(|_| slot.is_unsure(is_begun))?;
+        let began = Instant::now();
+        let done = live.store.join(&mut live.redis(), &session, None, join.clone()).await;
+        is_begun |= done.as_ref().is_err_and(|trouble| !trouble.changed_nothing());
+        if let Some(done) = attempts.done(&live, done, true).inspect_err(|_| slot.is_unsure(is_begun))? {
+            part.home.counts.took(began.elapsed());
+            break (live, done);
+        }
+        if is_begun && is_new {
+            // If it was let in, this is how it gets back to what nobody else knows of.
+            join.resume = Some(Resume {
+                connection: Some(join.fresh_id),
+                token: join.fresh_token.clone(),
+                epoch: 0,
+                last_sequence: 0,
+                last_result_send_id: 0,
+            });
+        }
+    };
+    let Done { answer, epoch, effects } = done;
+    let mut admission = match answer {
+        Ok(admission) => admission,
+        Err(refusal) => {
+            slot.answered(epoch, effects, None);
+            return Err(refusal);
+        }
+    };
+    if is_new {
+        admission.outcome = Outcome::New;
+    }
+    let link = RedisLink::new(slot, admission.handle);
+    let arrival = Arrival { outlet, link: Arc::clone(&link), window: admission.window };
+    let missed = slot.answered(epoch, effects, Some(arrival));
+    let link = Arc::new(Held(link));
+    let joined = |admission| Joined { admission, link: link.clone() };
+    let mut entries: Vec<_> = admission.missed.iter().collect();
+    if let Some((after, up_to)) = missed.between {
+        match read_between(&live, &session, epoch, after, up_to).await {
+            Some(between) => {
+                let me: StreamHandle = admission.handle;
+                entries.extend(between.into_iter().filter(|entry| join.view.admits(entry, me.connection)));
+            }
+            None => {
+                crate::engine::Link::detach(&*link, Ending::Broken);
+                return Err(super::part::away("events came faster than they could be read"));
+            }
+        }
+    }
+    if missed.between.is_some() || !missed.entries.is_empty() {
+        entries.extend(missed.entries);
+        admission.missed = entries.into_iter().collect();
+    }
+    Ok(joined(admission))
+}
+
+/// Events from the log, all of them, or nothing.
+async fn read_between(
+    live: &Live,
+    session: &SessionId,
+    epoch: u64,
+    after: Sequence,
+    up_to: Sequence,
+) -> Option<Vec<Arc<crate::domain::Entry>>> {
+    let mut all = Vec::new();
+    let mut last = after;
+    while last < up_to {
+        let page = live.store.read(&mut live.redis(), session, epoch, last).await.ok()??;
+        last = page.last()?.sequence;
+        all.extend(page.into_iter().filter(|entry| entry.sequence <= up_to));
+    }
+    Some(all)
+}
+
+impl Engine for RedisEngine {
+    fn join(&self, session: SessionId, outlet: OutletId, wish: Join) -> BoxFuture<'_, Result<Joined, Refusal>> {
+        Box::pin(async move {
+            let part = Arc::clone(self.0.part(&session));
+            let budget = part.home.node.budget();
+            if wish.resume.is_none() {
+                budget.admits()?;
+            }
+            let (told, hears) = oneshot::channel();
+            let home = Arc::clone(&part.home);
+            home.spawn(async move {
+                if let Err(Ok(joined)) = told.send(join(part, session, outlet, wish).await) {
+                    joined.link.detach(Ending::Broken);
+                }
+            });
+            let mut joining = Joining(hears);
+            let joined = (&mut joining.0).await;
+            joined.unwrap_or_else(|_| Err(super::part::away("the join was given up")))
+        })
+    }
+
+    fn send_from_server(&self, session: SessionId, send: ServerSend) -> BoxFuture<'_, Result<ServerAccepted, Refusal>> {
+        Box::pin(async move {
+            let part = self.0.part(&session);
+            let is_safe = send.key.is_some();
+            let mut attempts = Attempts::new(part);
+            loop {
+                let live = attempts.next().await?;
+                let done = live.store.send_from_server(&mut live.redis(), &session, send.clone()).await;
+                if let Some(done) = attempts.done(&live, done, is_safe)? {
+                    return told(part, &session, done);
+                }
+            }
+        })
+    }
+
+    fn disconnect(&self, session: SessionId, connection: Named) -> BoxFuture<'_, Result<Sequence, Refusal>> {
+        Box::pin(async move {
+            let part = self.0.part(&session);
+            let mut attempts = Attempts::new(part);
+            loop {
+                let live = attempts.next().await?;
+                let done = live.store.disconnect(&mut live.redis(), &session, &connection).await;
+                if let Some(done) = attempts.done(&live, done, false)? {
+                    return told(part, &session, done);
+                }
+            }
+        })
+    }
+
+    fn session(&self, session: SessionId) -> BoxFuture<'_, Result<Facts, Refusal>> {
+        Box::pin(async move {
+            let looked = super::listing::look(self.0.part(&session), &session, 0, 0).await?;
+            Ok(looked.ok_or_else(nobody_there)?.0)
+        })
+    }
+
+    fn sessions(
+        &self,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Page<(SessionId, Facts)>, Refusal>> {
+        Box::pin(super::listing::sessions(&self.0.parts, after, most))
+    }
+
+    fn connections(
+        &self,
+        session: SessionId,
+        after: Sequence,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Connections, Refusal>> {
+        Box::pin(async move {
+            let looked = super::listing::look(self.0.part(&session), &session, after, most + 1).await?;
+            let (facts, mut items) = looked.ok_or_else(nobody_there)?;
+            let more = items.len() > most;
+            items.truncate(most);
+            Ok(Connections { epoch: facts.epoch, page: Page { items, more } })
+        })
+    }
+
+    fn watch(&self, session: Option<SessionId>) -> BoxFuture<'_, Result<Watch, Refusal>> {
+        Box::pin(super::watching::watch(self.0.parts.clone(), session))
+    }
+
+    fn stats(&self) -> Stats {
+        let sessions = self.0.parts.iter().map(|part| part.len()).sum();
+        let attached = self.0.parts.first().map_or(0, |part| part.home.counts.attached.load(Ordering::Relaxed));
+        Stats { sessions, attached: usize::try_from(attached).unwrap_or(0), detached: 0 }
+    }
+}
+
+/// Does what a call brought about here.
+fn told<T>(part: &Arc<Part>, session: &SessionId, done: Done<Result<T, Refusal>>) -> Result<T, Refusal> {
+    if let Some(slot) = part.find(session) {
+        slot.answered(done.epoch, done.effects, None);
+    }
+    done.answer
+}

@@ -1,0 +1,226 @@
+//! One stream's way to Redis: what it asks for goes there in its order, together as far as
+//! it came together.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Ending, Refusal},
+    engine::{Link, lock},
+    session::{Command, Handle, SendResult},
+};
+
+use super::{
+    Trouble,
+    part::{Attempts, Live, PATIENCE, away, unsure},
+    slot::Slot,
+};
+
+/// How many commands one script takes: Lua holds some thousand values at once, and Redis
+/// serves nobody else meanwhile.
+const TOGETHER: usize = 64;
+
+/// How long a stream's end is tried to be told before it is left for later.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// One stream's.
+pub(super) struct RedisLink {
+    slot: Arc<Slot>,
+    handle: Handle,
+    queue: Mutex<Queue>,
+    /// The stream ended: nothing it asks for has an effect.
+    over: CancellationToken,
+}
+
+#[derive(Default)]
+struct Queue {
+    commands: VecDeque<Command>,
+    ending: Option<Ending>,
+    is_served: bool,
+}
+
+enum Work {
+    Commands(Vec<Command>),
+    Detach(Ending),
+}
+
+impl RedisLink {
+    pub(super) fn new(slot: &Arc<Slot>, handle: Handle) -> Arc<Self> {
+        let slot = Arc::clone(slot);
+        Arc::new(Self { slot, handle, queue: Mutex::default(), over: CancellationToken::new() })
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// The stream ended.
+    pub(super) fn is_over(&self) {
+        self.over.cancel();
+    }
+
+    /// The stream is to end, after what was asked before.
+    pub(super) fn end(self: &Arc<Self>, ending: Ending) {
+        self.add(|queue| {
+            queue.ending.get_or_insert(ending);
+        });
+    }
+
+    fn add(self: &Arc<Self>, add: impl FnOnce(&mut Queue)) {
+        let mut queue = lock(&self.queue);
+        if self.over.is_cancelled() || queue.ending.is_some() {
+            return;
+        }
+        add(&mut queue);
+        if !std::mem::replace(&mut queue.is_served, true) {
+            self.slot.part.home.spawn(Arc::clone(self).serve());
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut queue = lock(&self.queue);
+        if self.over.is_cancelled() {
+            queue.commands.clear();
+            queue.ending = None;
+        }
+        if !queue.commands.is_empty() {
+            let count = queue.commands.len().min(TOGETHER);
+            return Some(Work::Commands(queue.commands.drain(..count).collect()));
+        }
+        queue.is_served = queue.ending.is_some();
+        queue.ending.map(Work::Detach)
+    }
+
+    async fn serve(self: Arc<Self>) {
+        while let Some(work) = self.next() {
+            match work {
+                Work::Commands(commands) => {
+                    tokio::select! {
+                        () = self.ask(commands) => {}
+                        () = self.over.cancelled() => {}
+                    }
+                }
+                Work::Detach(ending) => {
+                    self.detach(ending).await;
+                    self.over.cancel();
+                }
+            }
+        }
+    }
+
+    /// Has commands done. What may have been done is asked again until it is known: a send
+    /// with an id is decided once.
+    async fn ask(&self, mut commands: Vec<Command>) {
+        let part = &self.slot.part;
+        let mut is_begun = false;
+        let until = Instant::now() + PATIENCE;
+        let mut why = None;
+        while !commands.is_empty() {
+            let live = if is_begun {
+                part.when_live().await
+            } else {
+                match tokio::time::timeout_at(until, part.when_live()).await {
+                    Ok(live) => live,
+                    Err(_) => {
+                        let why: Option<Trouble> = why;
+                        let why = why.map_or_else(|| "it can't be reached".to_owned(), |why| why.to_string());
+                        return self.refuse(&mut commands, &away(&why), |_| true);
+                    }
+                }
+            };
+            let trouble = match self.once(&live, &commands).await {
+                Ok(()) => return,
+                Err(trouble) => trouble,
+            };
+            part.trouble(&live, &trouble);
+            if trouble.is_final() {
+                return self.refuse(&mut commands, &away(&trouble.to_string()), |_| true);
+            }
+            if !trouble.changed_nothing() {
+                is_begun = true;
+                // These have nothing by which they could be asked for again.
+                self.refuse(&mut commands, &unsure(&trouble), |id| id == 0);
+            }
+            super::Counts::add(&part.home.counts.retries);
+            why = Some(trouble);
+        }
+    }
+
+    async fn once(&self, live: &Live, commands: &[Command]) -> Result<(), Trouble> {
+        let part = &self.slot.part;
+        let began = Instant::now();
+        let done = live.store.send(&mut live.redis(), &self.slot.id, self.handle, commands.to_vec()).await?;
+        if live.wire.is_closed() {
+            return Err(Trouble::Nonsense("the connection is not to be trusted"));
+        }
+        part.home.counts.took(began.elapsed());
+        self.slot.answered(done.epoch, done.effects, None);
+        Ok(())
+    }
+
+    /// Refuses those with such ids; a leave has none.
+    fn refuse(&self, commands: &mut Vec<Command>, refusal: &Refusal, which: impl Fn(u64) -> bool) {
+        let mut results = Vec::new();
+        commands.retain(|command| match command {
+            Command::Send(send_id, _) | Command::Disconnect(send_id, _) if which(*send_id) => {
+                results.push(SendResult { send_id: *send_id, outcome: Err(refusal.clone()) });
+                false
+            }
+            _ => true,
+        });
+        self.slot.answer(self.handle, &results);
+        // Who wants to leave, and can't, is let go, and Redis told as soon as it can be.
+        if matches!(commands[..], [Command::Leave]) && which(1) {
+            commands.clear();
+            self.slot.gone(self.handle, Ending::Left);
+        }
+    }
+
+    async fn detach(&self, ending: Ending) {
+        let part = &self.slot.part;
+        let told = tokio::time::timeout(TOLD_WITHIN, async {
+            let mut attempts = Attempts::new(part);
+            loop {
+                let live = attempts.next().await.ok()?;
+                let done = live.store.detach(&mut live.redis(), &self.slot.id, self.handle, ending).await;
+                match attempts.done(&live, done, true) {
+                    Ok(Some(done)) => return Some(done),
+                    Ok(None) => {}
+                    Err(_) => return None,
+                }
+            }
+        });
+        match told.await {
+            Ok(Some(done)) => {
+                self.slot.answered(done.epoch, done.effects, None);
+                // Where Redis knew of no such stream, it said nothing of it.
+                self.slot.end(self.handle, crate::session::Farewell { ending, resumable: false, retry_after: None });
+            }
+            _ => self.slot.gone(self.handle, ending),
+        }
+    }
+}
+
+/// What an engine's users hold: it knows its stream.
+pub(super) struct Held(pub(super) Arc<RedisLink>);
+
+impl Link for Held {
+    fn submit(&self, command: Command) {
+        self.0.add(|queue| queue.commands.push_back(command));
+    }
+
+    fn submit_all(&self, commands: &mut Vec<Command>) {
+        self.0.add(|queue| queue.commands.extend(commands.drain(..)));
+        commands.clear();
+    }
+
+    fn detach(&self, ending: Ending) {
+        self.0.end(ending);
+    }
+}
