@@ -54,6 +54,10 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Err(why) = server.check().await {
+        eprintln!("signalbox: {why}");
+        return ExitCode::FAILURE;
+    }
     if !listen.ip().is_loopback() && !has_tokens {
         tracing::warn!(address = %listen, "open to everyone who reaches this address: there are no tokens");
     }

@@ -110,6 +110,53 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How much there is.
     fn stats(&self) -> Stats;
+
+    /// Does what is due without being asked, for ever.
+    fn run(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Waits until what was asked is done, for those who end: an engine of many nodes
+    /// gives up what is this one's.
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Makes place when memory is short. To be called now and then.
+    fn relieve(&self) {}
+
+    /// Whether it can be asked.
+    ///
+    /// # Errors
+    /// Why not now, for operators.
+    fn is_ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What it has done, and how it is, for operators.
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
+}
+
+/// A number for operators.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    /// As it is called in metrics.
+    pub name: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+    /// The number.
+    pub value: FigureValue,
+}
+
+/// What kind of number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FigureValue {
+    /// So many, ever; it only grows.
+    Total(u64),
+    /// So much, now.
+    Now(f64),
 }
 
 /// A join that an engine let in.

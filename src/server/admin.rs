@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{Relief, Spent},
-    engine::Engine,
+    engine::{Engine, Figure, FigureValue},
     hub::Hub,
     telemetry::{Metrics, Registry, panics},
 };
@@ -69,7 +69,10 @@ impl Admin {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" if self.unready.is_cancelled() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.engine.is_ready() {
+                Ok(()) => text(StatusCode::OK, "ok\n"),
+                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+            },
             "/metrics" => text(StatusCode::OK, self.scrape()),
             _ => text(StatusCode::NOT_FOUND, "try /metrics, /livez or /readyz\n"),
         }
@@ -98,6 +101,12 @@ impl Admin {
         }
         for (counter, by) in metrics.relieved.iter().zip(Relief::ALL) {
             counter.absolute(budget.relieved(by));
+        }
+        for Figure { name, help, value } in self.engine.figures() {
+            match value {
+                FigureValue::Total(value) => self.registry.total(name, help, value),
+                FigureValue::Now(value) => self.registry.now(name, help, value),
+            }
         }
         self.registry.render()
     }

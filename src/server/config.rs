@@ -7,13 +7,20 @@ use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
 use crate::{auth::Expected, domain::Limits, grpc::Rates, hub::Capacity, telemetry::LogFormat};
 
-use super::{places::TransportCaps, tls::TlsSettings, tokens::TokenSettings};
+use super::{
+    places::TransportCaps,
+    shared::{EngineSettings, Files},
+    tls::TlsSettings,
+    tokens::TokenSettings,
+};
 
 /// Where sessions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineKind {
     /// In this process: one node, gone with it.
     Memory,
+    /// In Redis 7 or Valkey, for any number of nodes.
+    Redis,
 }
 
 /// The flags of `signalbox serve`.
@@ -73,6 +80,22 @@ pub struct ServeArgs {
     /// Where sessions live
     #[arg(long, env = "SIGNALBOX_ENGINE", value_enum, default_value = "memory", help_heading = "Sessions")]
     pub engine: EngineKind,
+
+    /// Where Redis is: redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS; of a cluster, some of its servers; redis+sentinel://host[:port][,host...]/name for the primary that sentinels know by this name
+    #[arg(long, env = "SIGNALBOX_REDIS_URL", value_name = "URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true, help_heading = REDIS)]
+    pub redis_url: String,
+
+    /// The authority that signed Redis's certificate, in PEM, unless the system knows it
+    #[arg(long, env = "SIGNALBOX_REDIS_CA", value_name = "FILE", help_heading = REDIS)]
+    pub redis_ca: Option<PathBuf>,
+
+    /// A certificate for Redis to know this node by, in PEM
+    #[arg(long, env = "SIGNALBOX_REDIS_CERT", value_name = "FILE", help_heading = REDIS)]
+    pub redis_cert: Option<PathBuf>,
+
+    /// That certificate's private key, in PEM
+    #[arg(long, env = "SIGNALBOX_REDIS_KEY", value_name = "FILE", help_heading = REDIS)]
+    pub redis_key: Option<PathBuf>,
 
     /// The longest time that a connection may live on without a stream, from 0s (none may) to 24h
     #[arg(long, env = "SIGNALBOX_MAX_RESUME_WINDOW", value_name = "DURATION", default_value = "120s", value_parser = between(Duration::ZERO, DAY), help_heading = "Sessions")]
@@ -181,6 +204,7 @@ pub struct ServeArgs {
 
 const LIMITS: &str = "Limits";
 const TOKENS: &str = "Tokens";
+const REDIS: &str = "Redis";
 const TLS: &str = "TLS";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -223,6 +247,8 @@ impl ServeArgs {
         let expected = Expected { issuer: self.jwt_issuer, audience: self.jwt_audience };
         let tokens = TokenSettings::new(self.jwt_secret_file, self.jwt_jwks_file, expected)?;
         let tls = TlsSettings::new(self.tls_cert, self.tls_key, self.tls_client_ca)?;
+        let files = Files { ca: self.redis_ca, cert: self.redis_cert, key: self.redis_key };
+        let engine = EngineSettings::new(self.engine, &self.redis_url, &files)?;
         let open_to_others = |flag: &str, address: SocketAddr| {
             if address.ip().is_loopback() || self.insecure_open || tokens.is_some() {
                 return Ok(());
@@ -242,6 +268,7 @@ impl ServeArgs {
             admin_listen: self.admin_listen.0,
             tokens,
             tls,
+            engine,
             reflection: !self.no_reflection,
             capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
             max_streams_per_transport: self.max_streams_per_transport,
@@ -273,7 +300,7 @@ impl ServeArgs {
 }
 
 /// A server's configuration, valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where to serve gRPC.
     pub listen: SocketAddr,
@@ -283,6 +310,8 @@ pub struct Config {
     pub tokens: Option<TokenSettings>,
     /// The certificates; none: plain text.
     pub tls: Option<TlsSettings>,
+    /// Where sessions live.
+    pub engine: EngineSettings,
     /// Whether callers are told which services there are.
     pub reflection: bool,
     /// How many streams to take.
@@ -342,7 +371,7 @@ mod tests {
             (["--drain-timeout", "soon"], ["--drain-timeout", "'soon'", "500ms, 30s, 2m"]),
             (["--signals-per-second", "-1"], ["--signals-per-second", "-1", ""]),
             (["--signal-burst", "1000001"], ["--signal-burst", "1000001", "0..=1000000"]),
-            (["--engine", "redis"], ["--engine", "'redis'", "memory"]),
+            (["--engine", "nats"], ["--engine", "'nats'", "memory"]),
             (["--log-format", "xml"], ["--log-format", "'xml'", "json"]),
             (["--listen", "0.0.0.0:50051"], ["--listen", "0.0.0.0:50051", "--insecure-open"]),
             (["--admin-listen", "[::]:9464"], ["--admin-listen", "[::]:9464", "--insecure-open"]),

@@ -5,6 +5,7 @@ mod config;
 mod follow;
 mod listen;
 mod places;
+mod shared;
 mod tls;
 mod tokens;
 mod workers;
@@ -19,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use crate::{
     auth::Gate,
     clock::{Clock, SystemClock},
-    engine::MemoryEngine,
+    engine::{Engine, MemoryEngine},
     grpc::{self, InSlowLane, Services, SignalingService, TransportSettings},
     hub::Hub,
     proto,
@@ -29,12 +30,14 @@ use crate::{
 
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
 pub use places::TransportCaps;
+pub use shared::EngineSettings;
 pub use tls::TlsSettings;
 pub use tokens::TokenSettings;
 pub use workers::worker_runtime;
 
 use admin::Admin;
 use places::Places;
+use shared::Shared;
 use tls::Tls;
 use workers::Workers;
 
@@ -61,6 +64,8 @@ pub struct Server {
     clock: Arc<dyn Clock>,
     gate: Gate,
     tls: Option<Arc<Tls>>,
+    /// Another engine than that in memory.
+    engine: Option<Shared>,
     /// Keep keys and certificates fresh.
     fresh: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -83,10 +88,11 @@ impl Server {
                 Some(tls)
             }
         };
+        let engine = Shared::new(&config.engine);
         let grpc = listen::bind(config.listen)?;
         let admin = config.admin_listen.map(listen::bind).transpose()?;
         let workers = Workers::start(config.workers)?;
-        Ok(Self { config, grpc, admin, workers, clock, gate, tls, fresh })
+        Ok(Self { config, grpc, admin, workers, clock, gate, tls, fresh, engine })
     }
 
     /// Where gRPC is served.
@@ -105,18 +111,33 @@ impl Server {
         self.admin.as_ref().map(TcpListener::local_addr).transpose()
     }
 
+    /// Whether what it depends on will do; what isn't there yet is waited for when it
+    /// runs.
+    ///
+    /// # Errors
+    /// What is to be mended before it can serve.
+    pub async fn check(&self) -> Result<(), String> {
+        match &self.engine {
+            Some(engine) => engine.check().await,
+            None => Ok(()),
+        }
+    }
+
     /// Serves until `shutdown`, then drains: health NOT_SERVING, joins refused,
     /// every stream told and ended; what is left after the drain time-out is
     /// cut.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, grpc, admin, workers, clock, gate, tls, fresh } = self;
+        let Self { config, grpc, admin, workers, clock, gate, tls, fresh, engine } = self;
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(registry.metrics());
         let hub = Hub::new(&limits, config.capacity, grpc::ENCODING, Arc::clone(&metrics));
-        let engine = MemoryEngine::new(Arc::clone(&limits), clock, Arc::new(hub.clone()));
+        let engine: Arc<dyn Engine> = match engine {
+            Some(engine) => engine.begin(&limits, &hub, &registry),
+            None => Arc::new(MemoryEngine::new(Arc::clone(&limits), clock, Arc::new(hub.clone()))),
+        };
         let services = Arc::new(Services {
-            engine: Arc::new(engine.clone()),
+            engine: Arc::clone(&engine),
             hub: hub.clone(),
             gate,
             limits,
@@ -130,7 +151,7 @@ impl Server {
         let stop = CancellationToken::new();
         let background = TaskTracker::new();
         background.spawn({
-            let (stop, engine) = (stop.clone(), engine.clone());
+            let (stop, engine) = (stop.clone(), Arc::clone(&engine));
             async move { stop.run_until_cancelled_owned(engine.run()).await }
         });
         background.spawn({
@@ -139,6 +160,7 @@ impl Server {
         });
         background.spawn({
             let (stop, hub) = (stop.clone(), hub.clone());
+            let engine = Arc::clone(&engine);
             async move { stop.run_until_cancelled_owned(relieve(engine, hub)).await }
         });
         for fresh in fresh {
@@ -175,7 +197,12 @@ impl Server {
         // that is told to come back later beats one that finds no port.
         let ended = tokio::time::timeout_at(deadline, hub.empty()).await;
         accepting.abort();
+        // What streams asked for last is asked of the engine still.
+        let stopped = tokio::time::timeout_at(deadline, engine.stop()).await;
         let flushed = transports.close(deadline.min(Instant::now() + FLUSH_GRACE)).await;
+        if stopped.is_err() {
+            tracing::warn!("the engine could not be told in time of everything that ended");
+        }
         if ended.is_err() || !flushed {
             tracing::warn!(streams = hub.depth().streams, "some peers did not take their end in time; cutting them");
         }
@@ -220,7 +247,7 @@ async fn tidy(registry: Arc<Registry>) {
 }
 
 /// Makes place when memory for signals is short.
-async fn relieve(engine: MemoryEngine, hub: Hub) {
+async fn relieve(engine: Arc<dyn Engine>, hub: Hub) {
     let mut interval = tokio::time::interval(RELIEF_INTERVAL);
     loop {
         interval.tick().await;

@@ -43,6 +43,31 @@ impl Registry {
         metrics::with_local_recorder(&self.recorder, Metrics::register)
     }
 
+    /// Sets a counter to what was counted elsewhere.
+    pub fn total(&self, name: &'static str, help: &'static str, value: u64) {
+        metrics::with_local_recorder(&self.recorder, || {
+            describe_counter!(name, help);
+            counter!(name).absolute(value);
+        });
+    }
+
+    /// Sets a gauge to what was measured elsewhere.
+    pub fn now(&self, name: &'static str, help: &'static str, value: f64) {
+        metrics::with_local_recorder(&self.recorder, || {
+            describe_gauge!(name, help);
+            gauge!(name).set(value);
+        });
+    }
+
+    /// A histogram of times.
+    pub fn times(&self, name: &'static str, help: &'static str) -> impl Fn(Duration) + Send + Sync + use<> {
+        let histogram = metrics::with_local_recorder(&self.recorder, || {
+            describe_histogram!(name, Unit::Seconds, help);
+            histogram!(name)
+        });
+        move |time| histogram.record(time.as_secs_f64())
+    }
+
     /// Sums up what was measured since the last time: until then, each
     /// measurement takes memory of its own.
     pub fn tidy(&self) {

@@ -14,7 +14,7 @@ use signalbox::{
     domain::Limits,
     grpc::Rates,
     hub::Capacity,
-    server::{Config, Server, TransportCaps},
+    server::{Config, EngineSettings, Server, TransportCaps},
 };
 use tokio::{runtime, sync::oneshot};
 
@@ -35,6 +35,7 @@ fn config() -> Config {
         admin_listen: None,
         tokens: None,
         tls: None,
+        engine: EngineSettings::Memory,
         reflection: true,
         capacity: Capacity::default(),
         max_streams_per_transport: 0,

@@ -401,6 +401,14 @@ impl Counts {
 }
 
 impl Engine for MemoryEngine {
+    fn run(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::run(self))
+    }
+
+    fn relieve(&self) {
+        Self::relieve(self);
+    }
+
     fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>> {
         Box::pin(async move {
             if join.resume.is_none() {

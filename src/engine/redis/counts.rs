@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::engine::{Figure, FigureValue};
+
 use super::Trouble;
 
 /// Hands on how long Redis took.
@@ -28,6 +30,34 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// All that only grow.
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        let total =
+            |name, help, counter: &AtomicU64| Figure { name, help, value: FigureValue::Total(counter.load(Relaxed)) };
+        vec![
+            total("signalbox_engine_calls_total", "Scripts that Redis answered", &self.calls),
+            total("signalbox_engine_failures_total", "Scripts that it did not, or refused", &self.failures),
+            total("signalbox_engine_retries_total", "Commands of streams that were asked again", &self.retries),
+            total("signalbox_engine_fenced_total", "Times that this node's lease was over", &self.fenced),
+            total(
+                "signalbox_engine_catch_ups_total",
+                "Times that events were read from a session's log",
+                &self.catch_ups,
+            ),
+            total(
+                "signalbox_engine_resyncs_total",
+                "Times that it was looked what a session had become",
+                &self.resyncs,
+            ),
+            total("signalbox_engine_evictions_total", "Connections of dead nodes found by this one", &self.evictions),
+            total(
+                "signalbox_engine_gaps_total",
+                "Times that streams had to resume because events were lost",
+                &self.gaps,
+            ),
+        ]
     }
 
     /// A stream more, or less.

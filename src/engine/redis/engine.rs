@@ -2,23 +2,19 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::oneshot,
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::Instant};
 
 use crate::{
     domain::{Ending, Limits, Named, Refusal, Sequence, SessionId},
-    engine::{BoxFuture, Connections, Engine, Joined, Node, OutletId, Page, Stats, Watch},
+    engine::{BoxFuture, Connections, Engine, Figure, FigureValue, Joined, Node, OutletId, Page, Stats, Watch},
     session::{Facts, Handle as StreamHandle, Join, Outcome, Resume, ServerAccepted, ServerSend, nobody_there},
 };
 
 use super::{
-    Counts, Done, Partitions,
+    Counts, Done, Partitions, RedisSettings,
     keeper::Keeper,
     link::{Held, RedisLink},
     part::{Attempts, Home, Live, Part},
@@ -31,6 +27,7 @@ use super::{
 pub struct RedisEngine(Arc<Inner>);
 
 struct Inner {
+    home: Arc<Home>,
     parts: Vec<Arc<Part>>,
     partitions: Partitions,
     servers: Arc<Servers>,
@@ -44,12 +41,18 @@ impl RedisEngine {
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
-    pub fn new(client: redis::Client, limits: Arc<Limits>, node: Arc<dyn Node>, partitions: Partitions) -> Self {
+    pub fn new(settings: RedisSettings, limits: Arc<Limits>, node: Arc<dyn Node>, partitions: Partitions) -> Self {
         let home = Arc::new(Home { node, limits, counts: Counts::default(), partitions, runtime: Handle::current() });
         let name = format!("{:016x}", u64::from_be_bytes(super::random()));
         let parts = partitions.all().map(|number| Part::new(number, &home)).collect();
-        let servers = Arc::new(Servers::new(client));
-        Self(Arc::new(Inner { parts, partitions, servers, node: name }))
+        let servers = Arc::new(Servers::new(settings));
+        Self(Arc::new(Inner { home, parts, partitions, servers, node: name }))
+    }
+
+    /// Has each answer's time told.
+    pub fn observe(&self, observe: super::Observe) {
+        // Only the first who asks.
+        let _ = self.0.home.counts.observe.set(observe);
     }
 
     /// Keeps the node's leases, and sessions in order, for ever.
@@ -69,22 +72,6 @@ impl RedisEngine {
             keepers.spawn(keeper.run());
         }
         keepers.join_all().await;
-    }
-
-    /// Waits until everything can be served.
-    pub async fn ready(&self) {
-        for part in &self.0.parts {
-            part.when_live().await;
-        }
-    }
-
-    /// Whether everything can be served; which part of the sessions can't, otherwise.
-    ///
-    /// # Errors
-    /// How many of how many partitions are away.
-    pub fn is_ready(&self) -> Result<(), String> {
-        let away = self.0.parts.iter().filter(|part| part.live().is_none()).count();
-        if away == 0 { Ok(()) } else { Err(format!("Redis is away for {away} of {} partitions", self.0.parts.len())) }
     }
 }
 
@@ -196,6 +183,40 @@ async fn read_between(
 }
 
 impl Engine for RedisEngine {
+    fn run(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::run(self))
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for part in &self.0.parts {
+                part.emptied().await;
+                super::keeper::give_up(part).await;
+            }
+        })
+    }
+
+    fn is_ready(&self) -> Result<(), String> {
+        let parts = &self.0.parts;
+        let away = parts.iter().filter(|part| part.live().is_none()).count();
+        if away == 0 { Ok(()) } else { Err(format!("Redis is away for {away} of {} partitions", parts.len())) }
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let parts = &self.0.parts;
+        let left = parts.iter().map(|part| part.live().map_or(Duration::ZERO, |live| live.left())).min();
+        let away = parts.iter().filter(|part| part.live().is_none()).count();
+        let mut figures = self.0.home.counts.figures();
+        let mut now = |name, help, value| figures.push(Figure { name, help, value: FigureValue::Now(value) });
+        now(
+            "signalbox_engine_lease_seconds",
+            "How long the shortest of this node's leases still lasts",
+            left.unwrap_or_default().as_secs_f64(),
+        );
+        now("signalbox_engine_partitions_away", "Partitions that can't be served now", away as f64);
+        figures
+    }
+
     fn join(&self, session: SessionId, outlet: OutletId, wish: Join) -> BoxFuture<'_, Result<Joined, Refusal>> {
         Box::pin(async move {
             let part = Arc::clone(self.0.part(&session));
@@ -281,7 +302,7 @@ impl Engine for RedisEngine {
 
     fn stats(&self) -> Stats {
         let sessions = self.0.parts.iter().map(|part| part.len()).sum();
-        let attached = self.0.parts.first().map_or(0, |part| part.home.counts.attached.load(Ordering::Relaxed));
+        let attached = self.0.home.counts.attached.load(Ordering::Relaxed);
         Stats { sessions, attached: usize::try_from(attached).unwrap_or(0), detached: 0 }
     }
 }

@@ -257,7 +257,12 @@ async fn evict(part: Arc<Part>, live: Arc<Live>, dead: Vec<String>) {
                     }
                 }
                 part.home.counts.evictions.fetch_add(count as u64, Ordering::Relaxed);
-                tracing::info!(node, partition = part.number, connections = count, "a node is dead; its connections are waited for");
+                tracing::info!(
+                    node,
+                    partition = part.number,
+                    connections = count,
+                    "a node is dead; its connections are waited for"
+                );
                 if count == 0 {
                     // It came back, or another node was quicker.
                     return Ok(());
@@ -267,5 +272,21 @@ async fn evict(part: Arc<Part>, live: Arc<Live>, dead: Vec<String>) {
         if let Err(trouble) = evicted.await {
             part.trouble(&live, &trouble);
         }
+    }
+}
+
+/// Gives up the lease of a node that ends. What it has still is found when the lease would
+/// be over.
+pub(super) async fn give_up(part: &Part) {
+    let Some(live) = part.live() else { return };
+    let given_up = async {
+        let left = live.store.sessions_on(&mut live.redis(), part.number, live.store.node(), 1).await?;
+        if left.is_empty() {
+            live.store.forget(&mut live.redis(), part.number, live.store.node()).await?;
+        }
+        Ok::<_, Trouble>(())
+    };
+    if let Err(trouble) = given_up.await {
+        tracing::debug!(partition = part.number, %trouble, "a lease isn't given up");
     }
 }

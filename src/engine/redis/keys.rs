@@ -14,8 +14,14 @@ pub struct Partitions(u16);
 impl Partitions {
     /// So many, at least one.
     #[must_use]
-    pub fn new(count: u16) -> Self {
-        Self(count.max(1))
+    pub const fn new(count: u16) -> Self {
+        Self(if count == 0 { 1 } else { count })
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(self) -> u16 {
+        self.0
     }
 
     /// All of them.
@@ -101,6 +107,11 @@ pub(super) fn index(partition: u16) -> String {
 /// The server process that was asked last, in one partition.
 pub(super) fn server(partition: u16) -> String {
     format!("{PREFIX}:{{{partition}}}:server")
+}
+
+/// How many partitions there are.
+pub(super) fn partitions() -> String {
+    format!("{PREFIX}:{{0}}:partitions")
 }
 
 /// The channel on which is told who comes and goes, in one partition.

@@ -20,6 +20,7 @@ mod recover;
 mod reply;
 mod scripts;
 mod servers;
+mod settings;
 mod slot;
 mod store;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use engine::RedisEngine;
 pub use keys::{Keys, Partitions, channel, leases};
 pub use mirror::{Deed, Mirror};
 pub use reply::{Placed, Push, Seated, Trouble};
+pub use settings::{RedisSettings, RedisTls};
 pub use store::{Done, Store};
 pub use upkeep::{Beat, Pulse};
 

@@ -105,6 +105,8 @@ pub(super) struct Part {
     due: Mutex<Option<Instant>>,
     sooner: Notify,
     watchers: Mutex<Vec<Weak<Ears>>>,
+    /// The last slot was forgotten.
+    emptied: Notify,
     pub(super) home: Arc<Home>,
 }
 
@@ -118,6 +120,7 @@ impl Part {
             due: Mutex::default(),
             sooner: Notify::new(),
             watchers: Mutex::default(),
+            emptied: Notify::new(),
             home: Arc::clone(home),
         })
     }
@@ -249,6 +252,20 @@ impl Part {
         let mut slots = lock(&self.slots);
         if slot.is_empty() && slots.get(&slot.id).is_some_and(|kept| std::ptr::eq(&**kept, slot)) {
             slots.remove(&slot.id);
+            if slots.is_empty() {
+                self.emptied.notify_waiters();
+            }
+        }
+    }
+
+    /// Waits until nobody is here.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if lock(&self.slots).is_empty() {
+                return;
+            }
+            emptied.await;
         }
     }
 }
@@ -276,7 +293,12 @@ impl<'a> Attempts<'a> {
     }
 
     /// What came of it, if that is known.
-    pub(super) fn done<T>(&mut self, live: &Arc<Live>, result: Result<T, Trouble>, is_safe: bool) -> Result<Option<T>, Refusal> {
+    pub(super) fn done<T>(
+        &mut self,
+        live: &Arc<Live>,
+        result: Result<T, Trouble>,
+        is_safe: bool,
+    ) -> Result<Option<T>, Refusal> {
         let trouble = match result {
             Ok(done) if !live.wire.is_closed() => return Ok(Some(done)),
             Ok(_) => Trouble::Nonsense("it was moved"),

@@ -29,6 +29,8 @@ pub enum Trouble {
     Fenced,
     /// Redis could not be asked, or said no.
     Redis(RedisError),
+    /// It is nothing that could be used, until somebody mends it.
+    Unfit(String),
     /// What it said is nothing that a script says.
     Nonsense(&'static str),
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Fenced => f.write_str("this node's lease is over"),
             Self::Redis(error) => write!(f, "Redis: {error}"),
+            Self::Unfit(why) => write!(f, "this Redis can't be used: {why}"),
             Self::Nonsense(what) => write!(f, "Redis said what it should not: {what}"),
         }
     }
@@ -50,7 +53,7 @@ impl Trouble {
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Fenced => true,
+            Self::Fenced | Self::Unfit(_) => true,
             Self::Nonsense(_) => false,
             Self::Redis(error) => match error.kind() {
                 // Said instead of beginning. An error of a script that has begun is none
@@ -393,7 +396,9 @@ pub(super) fn told(bytes: &[u8], limits: &Limits) -> Read<Vec<Told>> {
     let session = session(name, limits)?;
     let told = |change: &&[u8]| {
         let parts = none(unpack(change), "a change that was cut")?;
-        let [kind, epoch, place, of @ ..] = &parts[..] else { return Err(Trouble::Nonsense("a change without a kind")) };
+        let [kind, epoch, place, of @ ..] = &parts[..] else {
+            return Err(Trouble::Nonsense("a change without a kind"));
+        };
         let (epoch, place, id) = (number(epoch)?, number(place)?, session.clone());
         let change = match (*kind, of) {
             (b"started", [created]) => Change::SessionStarted(id, epoch, time(number(created)?)),

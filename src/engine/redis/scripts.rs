@@ -9,8 +9,9 @@ use redis::Script;
 /// anything, and those that are not, because memory gets no shorter by them.
 macro_rules! script {
     ($name:ident, $flags:literal, $file:literal) => {
-        pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!($flags, "\n", include_str!("scripts/common.lua"), include_str!($file))));
+        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!($flags, "\n", include_str!("scripts/common.lua"), include_str!($file)))
+        });
     };
 }
 

@@ -116,10 +116,8 @@ impl Slot {
             };
             if let Some(arrival) = arrival {
                 let handle = arrival.link.handle();
-                life.seats.insert(
-                    handle,
-                    Seat { outlet: Some(arrival.outlet), link: arrival.link, window: arrival.window },
-                );
+                life.seats
+                    .insert(handle, Seat { outlet: Some(arrival.outlet), link: arrival.link, window: arrival.window });
                 self.part.home.counts.stream(1);
             }
             let mut deeds = Vec::new();
@@ -308,7 +306,11 @@ impl Slot {
             life.room.release(handle, farewell);
         } else {
             // Who isn't attached yet must be, to be told.
-            let mut attached = Life { seats: HashMap::from([(handle, seat)]), room: self.part.home.node.open_room(&self.id), mirror: Mirror::default() };
+            let mut attached = Life {
+                seats: HashMap::from([(handle, seat)]),
+                room: self.part.home.node.open_room(&self.id),
+                mirror: Mirror::default(),
+            };
             attach(&mut attached, handle, View::default());
             attached.room.release(handle, farewell);
             return;

@@ -7,8 +7,8 @@ use redis::{ScriptInvocation, Value, aio::ConnectionLike};
 use crate::{
     domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, SendId, Sequence, SessionId},
     session::{
-        Admission, Command, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome,
-        ServerAccepted, ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
+        Admission, Command, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome, ServerAccepted,
+        ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
     },
 };
 
@@ -72,7 +72,9 @@ impl Store {
         let resume = join.resume.as_ref().and_then(|resume| Some((resume.connection?, resume)));
         let mut call = self.call(&scripts::JOIN, &keys, session);
         call.key(keys.outcomes(&resume.map_or(join.fresh_id, |(connection, _)| connection)));
-        call.arg(epoch.map_or(String::new(), |epoch| epoch.to_string())).arg(&join.fresh_id.bytes()[..]).arg(&join.fresh_token.hash().bytes()[..]);
+        call.arg(epoch.map_or(String::new(), |epoch| epoch.to_string()))
+            .arg(&join.fresh_id.bytes()[..])
+            .arg(&join.fresh_token.hash().bytes()[..]);
         let window = join.window.min(self.limits.max_resume_window);
         call.arg(join.role.name()).arg(&join.data).arg(window.as_micros() as u64);
         call.arg(u8::from(join.view.suppress_connection_events)).arg(u8::from(join.view.suppress_own_signals));
@@ -91,7 +93,9 @@ impl Store {
         }
         let (epoch, effects, mut values) = self.ask(call, redis, &join.view).await?;
         let outcome = match &*values.bytes()? {
-            b"too-large" => return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), epoch, effects }),
+            b"too-large" => {
+                return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), epoch, effects });
+            }
             b"full" => return Ok(Done { answer: Err(full(values.number()? as usize, &self.limits)), epoch, effects }),
             b"new" => Outcome::New,
             b"resumed" => Outcome::Resumed,
@@ -300,7 +304,12 @@ impl Store {
     }
 
     /// A call of a script, with what all are given.
-    pub(super) fn call<'s>(&self, script: &'s redis::Script, keys: &Keys<'_>, session: &SessionId) -> ScriptInvocation<'s> {
+    pub(super) fn call<'s>(
+        &self,
+        script: &'s redis::Script,
+        keys: &Keys<'_>,
+        session: &SessionId,
+    ) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
         for key in keys.all() {
             call.key(key);

@@ -18,7 +18,9 @@ use crate::{
 };
 
 use super::{
-    Beat, keeper::LEASE, keys, listing,
+    Beat,
+    keeper::LEASE,
+    keys, listing,
     part::{Attempts, Part, away},
     reply::Told,
     wire::Hears,
@@ -113,14 +115,8 @@ pub(super) async fn watch(parts: Vec<Arc<Part>>, only: Option<SessionId>) -> Res
     for part in &parts {
         listen(part, &ears).await?;
     }
-    let watching = Watching {
-        ears,
-        left: parts,
-        pending: VecDeque::new(),
-        reached: None,
-        listed: HashMap::new(),
-        overlap: None,
-    };
+    let watching =
+        Watching { ears, left: parts, pending: VecDeque::new(), reached: None, listed: HashMap::new(), overlap: None };
     let changes = stream::unfold(Some(watching), |watching| async {
         let mut watching = watching?;
         match watching.next().await {

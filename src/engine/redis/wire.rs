@@ -12,10 +12,15 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, PushInfo, PushKind, RedisResult, Value,
+    aio::MultiplexedConnection,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::lock;
+
+use super::Trouble;
 
 /// How long a connection may take to be made, and a command to be answered.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,7 +36,8 @@ pub(super) struct Wire {
     redis: MultiplexedConnection,
     /// Which process this is.
     run_id: String,
-    version: String,
+    host: String,
+    is_cluster: bool,
     closed: CancellationToken,
     channels: Arc<Mutex<HashMap<String, Weak<dyn Hears>>>>,
 }
@@ -44,7 +50,11 @@ impl fmt::Debug for Wire {
 
 impl Wire {
     /// Connects.
-    pub(super) async fn open(client: &Client) -> RedisResult<Self> {
+    ///
+    /// # Errors
+    /// `Unfit` when it is nothing that could be used: too old, or it forgets when memory
+    /// is short.
+    pub(super) async fn open(client: &Client) -> Result<Self, Trouble> {
         let closed = CancellationToken::new();
         let channels = Arc::<Mutex<HashMap<String, Weak<dyn Hears>>>>::default();
         let config = AsyncConnectionConfig::new()
@@ -54,13 +64,17 @@ impl Wire {
                 let (closed, channels) = (closed.clone(), Arc::clone(&channels));
                 move |push| Ok::<_, ()>(hear(&closed, &channels, &push))
             });
-        let mut redis = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let about: String = redis::cmd("INFO").arg("server").query_async(&mut redis).await?;
-        let fact = |name: &str| {
-            let line = about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.unwrap_or_default().to_owned()
+        let redis = client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut redis = redis.map_err(|error| unfit(&error).map_or_else(|| error.into(), Trouble::Unfit))?;
+        let about: String = redis::cmd("INFO").query_async(&mut redis).await?;
+        let about = About(about);
+        about.check()?;
+        let host = match client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+            _ => String::new(),
         };
-        Ok(Self { redis, run_id: fact("run_id"), version: fact("redis_version"), closed, channels })
+        let is_cluster = about.fact("redis_mode") == "cluster";
+        Ok(Self { redis, run_id: about.fact("run_id").to_owned(), host, is_cluster, closed, channels })
     }
 
     /// For a command.
@@ -73,9 +87,14 @@ impl Wire {
         &self.run_id
     }
 
-    /// Of Redis's protocol and commands, as Valkey tells it too.
-    pub(super) fn version(&self) -> &str {
-        &self.version
+    /// By what it was reached.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether it is one of several.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     /// Whether nothing that comes is to be trusted any more.
@@ -113,5 +132,48 @@ fn hear(closed: &CancellationToken, channels: &Mutex<HashMap<String, Weak<dyn He
             }
         }
         _ => {}
+    }
+}
+
+/// What a server says of itself.
+pub(super) struct About(String);
+
+impl About {
+    pub(super) fn fact(&self, name: &str) -> &str {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim_end()
+    }
+
+    /// Whether it will do.
+    fn check(&self) -> Result<(), Trouble> {
+        let version = self.fact("redis_version");
+        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        if major < OLDEST {
+            return Err(Trouble::Unfit(format!("it is Redis {version}; it must be {OLDEST}.0 or newer, or Valkey")));
+        }
+        let policy = self.fact("maxmemory_policy");
+        if policy != "noeviction" && self.fact("maxmemory") != "0" {
+            return Err(Trouble::Unfit(format!(
+                "its maxmemory-policy is {policy}, by which it forgets sessions when memory is short; it must be noeviction"
+            )));
+        }
+        match self.fact("role") {
+            "master" => Ok(()),
+            role => Err(Trouble::Nonsense(if role == "slave" { "it is a replica" } else { "it has no role" })),
+        }
+    }
+}
+
+/// The oldest version, by its first number.
+const OLDEST: u32 = 7;
+
+/// Why a server that refuses a connection would always refuse it.
+fn unfit(error: &redis::RedisError) -> Option<String> {
+    match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => {
+            Some(format!("it doesn't let this user in: {error}"))
+        }
+        (ErrorKind::RESP3NotSupported, _) => Some(format!("it is older than Redis {OLDEST}.0: {error}")),
+        _ => None,
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn memory(limits: Limits) -> Bed {
 pub(super) fn redis(limits: Limits) -> Bed {
     let server = RedisServer::start().expect("it was looked whether there is one");
     let node = Arc::new(Recorder::default());
-    let engine = RedisEngine::new(server.client(), Arc::new(limits), node.clone(), Partitions::new(4));
+    let engine = RedisEngine::new(server.client().into(), Arc::new(limits), node.clone(), Partitions::new(4));
     let keeper = engine.clone();
     tokio::spawn(async move { keeper.run().await });
     Bed { engine: Arc::new(engine), node, random: AtomicU64::new(1), redis: Some(server) }

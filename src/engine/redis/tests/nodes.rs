@@ -7,8 +7,8 @@ use redis::{PushKind, Value};
 use super::{Bed, NODE, partitions, session};
 use crate::{
     domain::{
-        ConnectionId, DisconnectReason, Ending, Epoch, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role, SessionId,
-        Signal,
+        ConnectionId, DisconnectReason, Ending, Epoch, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role,
+        SessionId, Signal,
     },
     engine::redis::{Beat, Done, Pulse, Push, Store, Trouble, channel, keys::watch},
     session::{Admission, Command, Effect, Handle, Join, Outcome, Resume, ServerSend, View},
@@ -367,7 +367,8 @@ fn where_another_process_answers_sessions_go_on_in_new_lives() {
         let early = nodes.stores[0].at(2 * SECOND);
         run.block_on(early.join(&mut redis, &session(name), None, join)).unwrap().epoch
     };
-    let names: Vec<_> = (0..).map(|n| format!("n{n}")).filter(|n| partitions().of(&session(n)) == partition).take(2).collect();
+    let names: Vec<_> =
+        (0..).map(|n| format!("n{n}")).filter(|n| partitions().of(&session(n)) == partition).take(2).collect();
     assert_eq!((join(&names[0], 20), join(&names[1], 21)), (4 * SECOND + 1, 4 * SECOND + 2));
 }
 
