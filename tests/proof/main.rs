@@ -14,13 +14,15 @@ mod history;
 mod lies;
 mod member;
 mod proxy;
+#[path = "../shared/redis.rs"]
+mod redis_server;
 mod report;
 mod run;
 mod stage;
 
 use std::time::{Duration, Instant};
 
-use cluster::OneNode;
+use cluster::{Blow, Nodes};
 use report::Report;
 use run::{Plan, run};
 
@@ -56,8 +58,8 @@ async fn play(from: u64, total: Duration, each: Duration, enough: impl Fn(&Repor
     let began = Instant::now();
     let mut report = Report::default();
     for seed in from.. {
-        let mut server = OneNode::start(FLAGS).await;
-        let plan = Plan { seed, members: 32, storm: each, restarts_within: Duration::from_secs(5) };
+        let mut server = Nodes::one(FLAGS).await;
+        let plan = Plan { seed, members: 32, storm: each, restarts_within: Duration::from_secs(5), blows: &[] };
         let ran = run(plan, &mut server).await;
         println!("seed {seed}: {} faults, {} violations", ran.played.all(), ran.verdict.violations.len());
         let failed = report.add(seed, ran);
@@ -86,4 +88,36 @@ async fn nothing_is_lost_repeated_or_reordered() {
     if for_long_enough && let Some(calm) = report.calm() {
         panic!("{calm}:\n{report}");
     }
+}
+
+/// Plays one seed over three nodes and a Redis, to which this may happen.
+async fn play_many(blows: &'static [Blow]) {
+    let seed = setting("SIGNALBOX_PROOF_SEED").unwrap_or(1);
+    let Some(mut nodes) = Nodes::many(FLAGS, 3).await else { return };
+    let storm = Duration::from_secs(setting("SIGNALBOX_PROOF_SECONDS").unwrap_or(20));
+    let plan = Plan { seed, members: 24, storm, restarts_within: Duration::from_secs(5), blows };
+    let mut report = Report::default();
+    report.add(seed, run(plan, &mut nodes).await);
+    println!("{blows:?}, {report}");
+    report.assert_kept();
+}
+
+macro_rules! many_nodes {
+    ($($name:ident: [$($blow:ident),*];)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                play_many(&[$(Blow::$blow),*]).await;
+            }
+        )*
+    };
+}
+
+many_nodes! {
+    nothing_is_over_many_nodes: [];
+    nothing_is_when_redis_stalls: [Stalled];
+    nothing_is_when_redis_is_cut_off: [CutOff];
+    nothing_is_when_redis_restarts: [Restarted];
+    nothing_is_when_redis_is_rolled_back: [RolledBack];
+    nothing_is_when_redis_is_flushed: [Flushed];
 }

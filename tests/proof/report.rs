@@ -16,8 +16,14 @@ use crate::{
 const TOLD: usize = 12;
 
 /// What a send may be refused for, in such a run.
-const REFUSALS: [&str; 5] =
-    ["CONNECTION_NOT_FOUND", "SESSION_NOT_FOUND", "RATE_LIMITED", "TOO_MANY_UNRESOLVED_SENDS", "GOING_AWAY"];
+const REFUSALS: [&str; 6] = [
+    "CONNECTION_NOT_FOUND",
+    "SESSION_NOT_FOUND",
+    "RATE_LIMITED",
+    "TOO_MANY_UNRESOLVED_SENDS",
+    "GOING_AWAY",
+    "ENGINE_UNAVAILABLE",
+];
 
 /// The sums over some runs.
 pub(crate) struct Report {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     backend::{self, Office},
     checker::{self, Verdict},
-    cluster::{Cluster, Manner},
+    cluster::{Blow, Cluster, Manner},
     faults::{self, Played},
     history::{Evidence, Outcome, Record, Rest, State},
     member,
@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) storm: Duration,
     /// The longest time from one end of a server to the next.
     pub(crate) restarts_within: Duration,
+    /// What may happen to what nodes share, instead.
+    pub(crate) blows: &'static [Blow],
 }
 
 /// What came of a run.
@@ -78,7 +80,8 @@ pub(crate) async fn run(plan: Plan, cluster: &mut impl Cluster) -> Ran {
     backend.await.expect("the backend");
 
     let rest = timeout(PATIENCE, come_to_rest(&stage, &office)).await;
-    let rest = rest.map_err(|_| format!("not at rest within {PATIENCE:?}: {:?}", stage.statuses.borrow()));
+    let there = (office.session().await, office.members().await);
+    let rest = rest.map_err(|_| format!("not at rest within {PATIENCE:?}: {:?}; {there:?}", *stage.statuses.borrow()));
     if rest.is_ok() {
         for member in members {
             timeout(PATIENCE, member).await.expect("a member that leaves").expect("a member");
@@ -112,18 +115,26 @@ async fn storm(plan: Plan, cluster: &mut impl Cluster, proxies: &Proxies) -> (u6
         if next >= over {
             return (kills, drains);
         }
+        if !plan.blows.is_empty() && dice.random_bool(0.6) {
+            let blow = plan.blows[dice.random_range(0..plan.blows.len())];
+            let time = pause(&mut dice, if blow == Blow::Stalled { 6_000 } else { 1_000 });
+            println!("  {blow:?}, {time:?}");
+            cluster.strike(blow, time).await;
+            continue;
+        }
         let node = dice.random_range(0..cluster.addresses().len());
-        let manner = if dice.random_bool(0.7) { Manner::Killed } else { Manner::Drained };
+        let manner = cluster.manners()[dice.random_range(0..cluster.manners().len())];
         match manner {
             Manner::Killed => kills += 1,
             Manner::Drained => drains += 1,
+            Manner::Suspended => {}
         }
-        if manner == Manner::Killed {
+        if manner != Manner::Drained {
             proxies.lead_to(cluster, Some(node));
         }
         cluster.stop(node, manner).await;
         proxies.lead_to(cluster, Some(node));
-        sleep(pause(&mut dice, 300)).await;
+        sleep(pause(&mut dice, if manner == Manner::Suspended { 10_000 } else { 300 })).await;
         cluster.start(node).await;
         proxies.lead_to(cluster, None);
     }

@@ -109,11 +109,11 @@ async fn join(part: Arc<Part>, session: SessionId, outlet: OutletId, mut join: J
     let mut attempts = Attempts::new(&part);
     let mut is_begun = false;
     let (live, done) = loop {
-        let live = attempts.next().await.inspect_err(|_| slot.is_unsure(is_begun))?;
+        let live = attempts.next().await.inspect_err(|_| slot.doubt(is_begun))?;
         let began = Instant::now();
         let done = live.store.join(&mut live.redis(), &session, None, join.clone()).await;
         is_begun |= done.as_ref().is_err_and(|trouble| !trouble.changed_nothing());
-        if let Some(done) = attempts.done(&live, done, true).inspect_err(|_| slot.is_unsure(is_begun))? {
+        if let Some(done) = attempts.done(&live, done, true).inspect_err(|_| slot.doubt(is_begun))? {
             part.home.counts.took(began.elapsed());
             break (live, done);
         }

@@ -132,7 +132,7 @@ async fn find_strangers(slot: &Arc<Slot>, live: &Arc<Live>) -> Result<(), Troubl
             tell_one(slot, live, seated.handle, Ending::Broken).await?;
         }
     }
-    slot.is_unsure(false);
+    slot.is_sure();
     slot.part.tidy(slot);
     Ok(())
 }

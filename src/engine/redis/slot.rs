@@ -214,9 +214,15 @@ impl Slot {
         std::mem::take(&mut lock(&self.state).gone)
     }
 
-    /// Redis may have brought somebody in whom nobody here knows of.
-    pub(super) fn is_unsure(&self, is_unsure: bool) {
-        lock(&self.state).is_unsure = is_unsure;
+    /// Redis may have brought somebody in whom nobody here knows of, if a join was begun
+    /// and nobody knows what came of it.
+    pub(super) fn doubt(&self, is_begun: bool) {
+        lock(&self.state).is_unsure |= is_begun;
+    }
+
+    /// It has brought in nobody of that kind.
+    pub(super) fn is_sure(&self) {
+        lock(&self.state).is_unsure = false;
     }
 
     /// Whether that is so, and nobody is about to know of them.

@@ -100,7 +100,9 @@ impl<'a> Sends<'a> {
             };
             match outcome {
                 Outcome::Accepted { epoch, sequence, .. } => {
-                    if places.iter().any(|at| at.sequence == *sequence && epoch.is_none_or(|epoch| epoch == at.epoch)) {
+                    // An outcome told again in a later life may be of the one before,
+                    // whose places that one continues.
+                    if places.iter().any(|at| at.sequence == *sequence && epoch.is_none_or(|epoch| epoch >= at.epoch)) {
                         continue;
                     }
                     let told = epoch.map(|epoch| Place::new(epoch, *sequence));
