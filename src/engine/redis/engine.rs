@@ -8,13 +8,13 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::Instant};
 
 use crate::{
-    domain::{Ending, Limits, Named, Refusal, Sequence, SessionId},
+    domain::{ConnectionId, Ending, Limits, Named, Refusal, ResumeToken, Sequence, SessionId},
     engine::{BoxFuture, Connections, Engine, Figure, FigureValue, Joined, Node, OutletId, Page, Stats, Watch},
-    session::{Facts, Handle as StreamHandle, Join, Outcome, Resume, ServerAccepted, ServerSend, nobody_there},
+    session::{Admission, Facts, Handle as StreamHandle, Join, ServerAccepted, ServerSend, nobody_there},
 };
 
 use super::{
-    Counts, Done, Partitions, RedisSettings,
+    Counts, Done, Partitions, RedisSettings, Trouble,
     keeper::Keeper,
     link::{Held, RedisLink},
     part::{Attempts, Home, Live, Part},
@@ -81,12 +81,12 @@ impl Inner {
     }
 }
 
-/// Somebody may be brought into a session until this is dropped.
-struct Entered(Arc<Slot>);
+/// A connection may be brought into a session until this is dropped.
+struct Entered(Arc<Slot>, ConnectionId);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.left();
+        self.0.left(self.1);
     }
 }
 
@@ -102,33 +102,43 @@ impl Drop for Joining {
     }
 }
 
-async fn join(part: Arc<Part>, session: SessionId, outlet: OutletId, mut join: Join) -> Result<Joined, Refusal> {
-    let entered = Entered(part.enter(&session));
-    let slot = &entered.0;
-    let is_new = join.resume.is_none();
-    let mut attempts = Attempts::new(&part);
+/// Asks for a join until it is known what came of it. Whom one may have brought in of
+/// which that isn't known is let go: the next is by another name.
+async fn ask(entered: &mut Entered, join: &mut Join) -> Result<(Arc<Live>, Done<Result<Admission, Refusal>>), Refusal> {
+    let slot = Arc::clone(&entered.0);
+    let part = &slot.part;
+    let mut attempts = Attempts::new(part);
     let mut is_begun = false;
-    let (live, done) = loop {
+    loop {
         let live = attempts.next().await.inspect_err(|_| slot.doubt(is_begun))?;
         let began = Instant::now();
-        let done = live.store.join(&mut live.redis(), &session, None, join.clone()).await;
-        is_begun |= done.as_ref().is_err_and(|trouble| !trouble.changed_nothing());
-        if let Some(done) = attempts.done(&live, done, true).inspect_err(|_| slot.doubt(is_begun))? {
+        let asked = live.store.join(&mut live.redis(), &slot.id, None, join.clone()).await;
+        let is_known = asked.as_ref().map_or_else(Trouble::changed_nothing, |_| !live.wire.is_closed());
+        if !is_known && join.resume.is_none() {
+            // As long as it is so, it is that handle's first stream.
+            slot.is_gone(StreamHandle { connection: join.fresh_id, generation: 1 }, Ending::Left);
+            slot.doubt(true);
+            slot.left(entered.1);
+            join.fresh_id = ConnectionId::from_random(super::random());
+            join.fresh_token = ResumeToken::from_random(super::random());
+            entered.1 = join.fresh_id;
+            slot.entered(entered.1);
+        }
+        is_begun |= !is_known && join.resume.is_some();
+        if let Some(done) = attempts.done(&live, asked, true).inspect_err(|_| slot.doubt(is_begun))? {
             part.home.counts.took(began.elapsed());
-            break (live, done);
+            return Ok((live, done));
         }
-        if is_begun && is_new {
-            // If it was let in, this is how it gets back to what nobody else knows of.
-            join.resume = Some(Resume {
-                connection: Some(join.fresh_id),
-                token: join.fresh_token.clone(),
-                epoch: 0,
-                last_sequence: 0,
-                last_result_send_id: 0,
-            });
-        }
-    };
-    let Done { answer, epoch, effects } = done;
+    }
+}
+
+async fn join(part: Arc<Part>, session: SessionId, outlet: OutletId, mut join: Join) -> Result<Joined, Refusal> {
+    let connection = join.resume.as_ref().and_then(|resume| resume.connection).unwrap_or(join.fresh_id);
+    let mut entered = Entered(part.enter(&session, connection), connection);
+    let (live, done) = ask(&mut entered, &mut join).await?;
+    let slot = &entered.0;
+    part.clock(done.clock);
+    let Done { answer, epoch, effects, .. } = done;
     let mut admission = match answer {
         Ok(admission) => admission,
         Err(refusal) => {
@@ -136,9 +146,6 @@ async fn join(part: Arc<Part>, session: SessionId, outlet: OutletId, mut join: J
             return Err(refusal);
         }
     };
-    if is_new {
-        admission.outcome = Outcome::New;
-    }
     let link = RedisLink::new(slot, admission.handle);
     let arrival = Arrival { outlet, link: Arc::clone(&link), window: admission.window };
     let missed = slot.answered(epoch, effects, Some(arrival));
@@ -246,7 +253,7 @@ impl Engine for RedisEngine {
                 let live = attempts.next().await?;
                 let done = live.store.send_from_server(&mut live.redis(), &session, send.clone()).await;
                 if let Some(done) = attempts.done(&live, done, is_safe)? {
-                    return told(part, &session, done);
+                    return part.done(&session, done);
                 }
             }
         })
@@ -260,7 +267,7 @@ impl Engine for RedisEngine {
                 let live = attempts.next().await?;
                 let done = live.store.disconnect(&mut live.redis(), &session, &connection).await;
                 if let Some(done) = attempts.done(&live, done, false)? {
-                    return told(part, &session, done);
+                    return part.done(&session, done);
                 }
             }
         })
@@ -305,12 +312,4 @@ impl Engine for RedisEngine {
         let attached = self.0.home.counts.attached.load(Ordering::Relaxed);
         Stats { sessions, attached: usize::try_from(attached).unwrap_or(0), detached: 0 }
     }
-}
-
-/// Does what a call brought about here.
-fn told<T>(part: &Arc<Part>, session: &SessionId, done: Done<Result<T, Refusal>>) -> Result<T, Refusal> {
-    if let Some(slot) = part.find(session) {
-        slot.answered(done.epoch, done.effects, None);
-    }
-    done.answer
 }

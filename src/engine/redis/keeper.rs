@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::domain::SessionId;
+use crate::domain::{Epoch, SessionId};
 
 use super::{
     Beat, Counts, Pulse, Store, Trouble, channel,
@@ -74,6 +74,7 @@ impl Keeper {
                     self.is_back(&live);
                     self.hold(&live).await;
                 }
+                Err(Trouble::Wait) => failures = 0,
                 Err(trouble) => {
                     if self.away_since.is_none() || failures == 0 {
                         tracing::warn!(partition = self.part.number, %trouble, "Redis can't be asked; trying again");
@@ -125,13 +126,19 @@ impl Keeper {
         wire.listen(&channel(self.part.number, &name), part).await?;
         let store = Store::new(name, Arc::clone(&self.part.home.limits), self.partitions);
         let sent = Instant::now();
-        self.beat(&store, wire, beat).await?;
-        Ok(Live::new(store, Arc::clone(wire), sent + LEASE - MARGIN))
+        let pulse = self.beat(&store, wire, beat).await?;
+        let live = Live::new(store, Arc::clone(wire), sent + LEASE - MARGIN);
+        self.part.is_in(pulse.era);
+        if pulse.is_new_era && self.name.is_some() {
+            tracing::warn!(partition = self.part.number, "Redis lacks what it had told; sessions begin anew");
+            self.part.home.spawn(sweep(Arc::clone(&self.part), Arc::clone(&live), pulse.era));
+        }
+        Ok(live)
     }
 
     async fn beat(&self, store: &Store, wire: &Wire, beat: Beat) -> Result<Pulse, Trouble> {
         let watched = if self.part.watches() { LEASE } else { Duration::ZERO };
-        let beat = Beat { lease: LEASE, patience: GRACE, watched, ..beat };
+        let beat = Beat { lease: LEASE, patience: GRACE, watched, clock: self.part.clock(0), ..beat };
         let began = Instant::now();
         let pulse = store.beat(&mut wire.redis(), self.part.number, &beat).await?;
         if wire.is_closed() {
@@ -214,6 +221,26 @@ impl Keeper {
     }
 }
 
+/// Removes what is left of the sessions of an era that is over.
+async fn sweep(part: Arc<Part>, live: Arc<Live>, era: Epoch) {
+    let mut after = None;
+    let swept = async {
+        loop {
+            let names = live.store.names(&mut live.redis(), part.number, after.as_ref(), PAGE).await?;
+            for name in &names {
+                live.store.sweep(&mut live.redis(), name, era).await?;
+            }
+            after = names.last().cloned();
+            if names.len() < PAGE {
+                return Ok::<_, Trouble>(());
+            }
+        }
+    };
+    if let Err(trouble) = swept.await {
+        part.trouble(&live, &trouble);
+    }
+}
+
 /// Ends the windows that are over.
 async fn reap(part: Arc<Part>, live: Arc<Live>) {
     // So that not all nodes do it at once.
@@ -222,10 +249,7 @@ async fn reap(part: Arc<Part>, live: Arc<Live>) {
         loop {
             let sessions = live.store.due(&mut live.redis(), part.number, PAGE).await?;
             for session in &sessions {
-                let done = live.store.reap(&mut live.redis(), session).await?;
-                if let Some(slot) = part.find(session) {
-                    slot.answered(done.epoch, done.effects, None);
-                }
+                part.done(session, live.store.reap(&mut live.redis(), session).await?);
             }
             if sessions.len() < PAGE {
                 return Ok::<_, Trouble>(());
@@ -250,11 +274,7 @@ async fn evict(part: Arc<Part>, live: Arc<Live>, dead: Vec<String>) {
                 }
                 let mut count = 0;
                 for session in &sessions {
-                    let done = live.store.lose(&mut live.redis(), session, &node).await?;
-                    count += done.answer;
-                    if let Some(slot) = part.find(session) {
-                        slot.answered(done.epoch, done.effects, None);
-                    }
+                    count += part.done(session, live.store.lose(&mut live.redis(), session, &node).await?);
                 }
                 part.home.counts.evictions.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(

@@ -160,7 +160,7 @@ impl RedisLink {
             return Err(Trouble::Nonsense("the connection is not to be trusted"));
         }
         part.home.counts.took(began.elapsed());
-        self.slot.answered(done.epoch, done.effects, None);
+        self.slot.done(done);
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl RedisLink {
         });
         match told.await {
             Ok(Some(done)) => {
-                self.slot.answered(done.epoch, done.effects, None);
+                self.slot.done(done);
                 // Where Redis knew of no such stream, it said nothing of it.
                 self.slot.end(self.handle, crate::session::Farewell { ending, resumable: false, retry_after: None });
             }

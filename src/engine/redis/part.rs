@@ -17,12 +17,12 @@ use tokio::{
 };
 
 use crate::{
-    domain::{Limits, Reason, Refusal, SessionId},
+    domain::{ConnectionId, Epoch, Limits, Reason, Refusal, SessionId},
     engine::{Node, lock},
 };
 
 use super::{
-    Partitions, Push, Store, Trouble,
+    Done, Partitions, Push, Store, Trouble,
     counts::Counts,
     keys, reply,
     slot::Slot,
@@ -105,6 +105,9 @@ pub(super) struct Part {
     due: Mutex<Option<Instant>>,
     sooner: Notify,
     watchers: Mutex<Vec<Weak<Ears>>>,
+    /// The highest that was told: a process that knows less lacks something.
+    clock: AtomicU64,
+    era: AtomicU64,
     /// The last slot was forgotten.
     emptied: Notify,
     pub(super) home: Arc<Home>,
@@ -120,6 +123,8 @@ impl Part {
             due: Mutex::default(),
             sooner: Notify::new(),
             watchers: Mutex::default(),
+            clock: AtomicU64::new(0),
+            era: AtomicU64::new(0),
             emptied: Notify::new(),
             home: Arc::clone(home),
         })
@@ -163,6 +168,18 @@ impl Part {
         });
         self.lost();
         self.doubted.notify_one();
+    }
+
+    /// The highest clock that was told, once this was told, too.
+    pub(super) fn clock(&self, told: u64) -> u64 {
+        self.clock.fetch_max(told, Ordering::AcqRel).max(told)
+    }
+
+    /// In another era the clock is another.
+    pub(super) fn is_in(&self, era: Epoch) {
+        if self.era.swap(era, Ordering::AcqRel) != era {
+            self.clock.store(0, Ordering::Release);
+        }
     }
 
     pub(super) async fn doubted(&self) {
@@ -238,13 +255,24 @@ impl Part {
         lock(&self.slots).range((from, Unbounded)).take(most).map(|(_, slot)| Arc::clone(slot)).collect()
     }
 
-    /// The slot of a session, made unless it is there, and entered: it stays until it is
-    /// left again.
-    pub(super) fn enter(self: &Arc<Self>, session: &SessionId) -> Arc<Slot> {
+    /// The slot of a session, made unless it is there, and entered by a join as this
+    /// connection: it stays until it is left again.
+    pub(super) fn enter(self: &Arc<Self>, session: &SessionId, connection: ConnectionId) -> Arc<Slot> {
         let mut slots = lock(&self.slots);
         let slot = slots.entry(session.clone()).or_insert_with(|| Slot::new(session.clone(), self));
-        slot.entered();
+        slot.entered(connection);
         Arc::clone(slot)
+    }
+
+    /// Does here what a script brought about; what it answered.
+    pub(super) fn done<T>(&self, session: &SessionId, done: Done<T>) -> T {
+        match self.find(session) {
+            Some(slot) => slot.done(done),
+            None => {
+                self.clock(done.clock);
+                done.answer
+            }
+        }
     }
 
     /// Forgets a slot that nothing is left of.
@@ -346,7 +374,7 @@ impl Hears for Part {
             return;
         }
         if channel == keys::watch(self.number) {
-            match reply::told(message, &self.home.limits) {
+            match reply::news(message, &self.home.limits) {
                 Ok(told) => {
                     lock(&self.watchers).iter().filter_map(Weak::upgrade).for_each(|ears| ears.hear(&told));
                 }

@@ -113,26 +113,28 @@ async fn tell_one(slot: &Arc<Slot>, live: &Live, handle: Handle, ending: Ending)
         Ending::Left => live.store.send(redis, session, handle, vec![Command::Leave]).await?,
         ending => live.store.detach(redis, session, handle, ending).await?,
     };
-    slot.answered(done.epoch, done.effects, None);
+    slot.done(done);
     Ok(())
 }
 
 /// Lets go those that Redis has on this node, and that nobody here knows of: the answer to
 /// a join was lost.
 async fn find_strangers(slot: &Arc<Slot>, live: &Arc<Live>) -> Result<(), Trouble> {
-    let known: Vec<Handle> = slot.streams().into_iter().flat_map(|(_, handles)| handles).collect();
     let mut after = 0;
-    while let Some(page) = live.store.seated(&mut live.redis(), &slot.id, after).await? {
-        let Some(last) = page.last() else { break };
-        after = last.joined;
-        for seated in page.iter().filter(|seated| seated.node == live.store.node() && !known.contains(&seated.handle)) {
-            if !slot.doubts() {
-                return Ok(());
-            }
-            tell_one(slot, live, seated.handle, Ending::Broken).await?;
-        }
-    }
+    // Before it is looked: who is brought in later is somebody's to tell.
     slot.is_sure();
+    let found = async {
+        while let Some(page) = live.store.seated(&mut live.redis(), &slot.id, after).await? {
+            let Some(last) = page.last() else { break };
+            after = last.joined;
+            for seated in page.iter().filter(|seated| seated.node == live.store.node() && !slot.knows(seated.handle)) {
+                tell_one(slot, live, seated.handle, Ending::Broken).await?;
+            }
+        }
+        Ok(())
+    };
+    let found = found.await;
+    slot.doubt(found.is_err());
     slot.part.tidy(slot);
-    Ok(())
+    found
 }

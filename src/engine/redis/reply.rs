@@ -27,6 +27,8 @@ use super::pack::{pack, unpack};
 pub enum Trouble {
     /// The node has no lease: nothing happened.
     Fenced,
+    /// Other nodes are to be heard first: nothing happened.
+    Wait,
     /// Redis could not be asked, or said no.
     Redis(RedisError),
     /// It is nothing that could be used, until somebody mends it.
@@ -39,6 +41,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fenced => f.write_str("this node's lease is over"),
+            Self::Wait => f.write_str("another process answers, and not all nodes have been heard"),
             Self::Redis(error) => write!(f, "Redis: {error}"),
             Self::Unfit(why) => write!(f, "this Redis can't be used: {why}"),
             Self::Nonsense(what) => write!(f, "Redis said what it should not: {what}"),
@@ -53,7 +56,7 @@ impl Trouble {
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Fenced | Self::Unfit(_) => true,
+            Self::Fenced | Self::Wait | Self::Unfit(_) => true,
             Self::Nonsense(_) => false,
             Self::Redis(error) => match error.kind() {
                 // Said instead of beginning. An error of a script that has begun is none
@@ -95,16 +98,24 @@ fn none<T>(found: Option<T>, what: &'static str) -> Read<T> {
     found.ok_or(Trouble::Nonsense(what))
 }
 
+/// What a script brought about.
+pub(super) struct Told {
+    pub(super) epoch: Epoch,
+    pub(super) clock: u64,
+    pub(super) effects: Vec<Placed>,
+}
+
 /// Values, one after the other.
 pub(super) struct Values(std::vec::IntoIter<Value>);
 
 impl Values {
-    /// What a script said: in which life of the session, its effects, and the rest.
-    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Epoch, Vec<Placed>, Self)> {
+    /// What a script said: in which life of the session, and at which time of the
+    /// partition's clock, its effects, and the rest.
+    pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Told, Self)> {
         let mut values = Self::granted(value)?;
-        let epoch = values.number()?;
+        let (epoch, clock) = (values.number()?, values.number()?);
         let effects = values.list()?.map(|one| effect(Self::within(one)?, view, limits)).collect::<Read<_>>()?;
-        Ok((epoch, effects, values))
+        Ok((Told { epoch, clock, effects }, values))
     }
 
     /// What a script said, unless it was that the node is fenced.
@@ -112,6 +123,7 @@ impl Values {
         let mut values = Self::within(value)?;
         match &*values.bytes()? {
             b"FENCED" => Err(Trouble::Fenced),
+            b"WAIT" => Err(Trouble::Wait),
             b"OK" => Ok(values),
             _ => Err(Trouble::Nonsense("neither OK nor FENCED")),
         }
@@ -382,7 +394,7 @@ fn outcome(bytes: &[u8], send_id: SendId, limits: &Limits) -> Read<Result<Accept
 
 /// Something that somebody wants to know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct News {
     pub(super) session: SessionId,
     pub(super) epoch: Epoch,
     pub(super) place: Sequence,
@@ -390,11 +402,11 @@ pub(super) struct Told {
 }
 
 /// What a script told those who want to know who comes and goes.
-pub(super) fn told(bytes: &[u8], limits: &Limits) -> Read<Vec<Told>> {
+pub(super) fn news(bytes: &[u8], limits: &Limits) -> Read<Vec<News>> {
     let parts = none(unpack(bytes), "a message that was cut")?;
     let [name, changes @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty message")) };
     let session = session(name, limits)?;
-    let told = |change: &&[u8]| {
+    let news = |change: &&[u8]| {
         let parts = none(unpack(change), "a change that was cut")?;
         let [kind, epoch, place, of @ ..] = &parts[..] else {
             return Err(Trouble::Nonsense("a change without a kind"));
@@ -412,9 +424,9 @@ pub(super) fn told(bytes: &[u8], limits: &Limits) -> Read<Vec<Told>> {
             },
             _ => return Err(Trouble::Nonsense("an unknown change")),
         };
-        Ok(Told { session: session.clone(), epoch, place, change })
+        Ok(News { session: session.clone(), epoch, place, change })
     };
-    changes.iter().map(told).collect()
+    changes.iter().map(news).collect()
 }
 
 fn session(name: &[u8], limits: &Limits) -> Read<SessionId> {

@@ -191,7 +191,7 @@ mod tests {
         for (url, shown) in [
             ("redis://127.0.0.1:6379", "127.0.0.1:6379"),
             ("redis://localhost", "localhost:6379"),
-            ("redis://:secret@[::1]/3", "[::1]:6379"),
+            ("redis://:secret@[::1]/3", "::1:6379"),
             ("valkey://me:secret@a:1,b,c:3", "a:1, b:6379, c:3"),
             ("rediss://me:secret@redis.example", "redis.example:6379"),
             ("unix:///run/redis.sock", "/run/redis.sock"),

@@ -10,12 +10,12 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    domain::{Ending, Entry, Epoch, Sequence, SessionId},
+    domain::{ConnectionId, ConnectionMap, Ending, Entry, Epoch, Sequence, SessionId},
     engine::{OutletId, Room, lock},
-    session::{Effect, Farewell, Handle, SendResult, View},
+    session::{Effect, Farewell, Generation, Handle, SendResult, View},
 };
 
-use super::{Deed, Mirror, Placed, link::RedisLink, part::Part, recover};
+use super::{Deed, Done, Mirror, Placed, link::RedisLink, part::Part, recover};
 
 /// A session, as long as it has somebody here.
 pub(super) struct Slot {
@@ -28,8 +28,8 @@ pub(super) struct Slot {
 struct State {
     /// A session that ended may have begun again before those of its last life were told.
     lives: BTreeMap<Epoch, Life>,
-    /// Calls under way that may bring somebody in.
-    entered: usize,
+    /// Whom joins that are under way may bring in.
+    joining: Vec<ConnectionId>,
     /// Streams to be released that nobody has been told of yet.
     early: Vec<(Handle, Ending)>,
     /// Streams that are gone, of which Redis wasn't told.
@@ -43,6 +43,8 @@ struct Life {
     mirror: Mirror,
     room: Box<dyn Room>,
     seats: HashMap<Handle, Seat>,
+    /// The newest stream of each connection that the room has; it has no other of it.
+    attached: ConnectionMap<Generation>,
 }
 
 struct Seat {
@@ -79,15 +81,17 @@ impl Slot {
         Arc::new(Self { id, part: Arc::clone(part), state: Mutex::default() })
     }
 
-    pub(super) fn entered(&self) {
-        lock(&self.state).entered += 1;
+    pub(super) fn entered(&self, connection: ConnectionId) {
+        lock(&self.state).joining.push(connection);
     }
 
-    /// A call is over that might have brought somebody in.
-    pub(super) fn left(&self) {
+    /// A join is over that might have brought this one in.
+    pub(super) fn left(&self, connection: ConnectionId) {
         let mut state = lock(&self.state);
-        state.entered -= 1;
-        if state.entered == 0 {
+        if let Some(at) = state.joining.iter().position(|joining| *joining == connection) {
+            state.joining.swap_remove(at);
+        }
+        if state.joining.is_empty() {
             state.early.clear();
             state.lives.retain(|_, life| !life.seats.is_empty());
         }
@@ -108,7 +112,7 @@ impl Slot {
             // destroyed in their place, not by what began the new one.
             let start = effects.iter().rposition(|(_, effect)| *effect == Effect::Started).map_or(0, |at| at + 1);
             let effects: Vec<_> = effects.into_iter().skip(start).collect();
-            let is_awaited = state.entered > 0;
+            let is_awaited = !state.joining.is_empty();
             let life = match state.lives.get_mut(&epoch) {
                 Some(life) => life,
                 None if is_awaited => self.begin(state, epoch),
@@ -131,10 +135,17 @@ impl Slot {
         missed
     }
 
+    /// The same, where nobody is brought in.
+    pub(super) fn done<T>(self: &Arc<Self>, done: Done<T>) -> T {
+        self.part.clock(done.clock);
+        self.answered(done.epoch, done.effects, None);
+        done.answer
+    }
+
     /// Events came on the channel.
     pub(super) fn pushed(self: &Arc<Self>, epoch: Epoch, entries: Vec<Arc<Entry>>) {
         self.with(|state, overflowed| {
-            let is_awaited = state.entered > 0;
+            let is_awaited = !state.joining.is_empty();
             let life = match state.lives.get_mut(&epoch) {
                 Some(life) => life,
                 None if is_awaited => self.begin(state, epoch),
@@ -203,9 +214,14 @@ impl Slot {
         });
     }
 
-    /// A stream is gone, and Redis can't be told now.
+    /// A stream is gone, of which Redis is to be told.
+    pub(super) fn is_gone(&self, handle: Handle, ending: Ending) {
+        lock(&self.state).gone.push((handle, ending));
+    }
+
+    /// The same, of one that may be here.
     pub(super) fn gone(self: &Arc<Self>, handle: Handle, ending: Ending) {
-        self.with(|state, _| state.gone.push((handle, ending)));
+        self.is_gone(handle, ending);
         self.end(handle, Farewell { ending, resumable: true, retry_after: None });
     }
 
@@ -225,10 +241,15 @@ impl Slot {
         lock(&self.state).is_unsure = false;
     }
 
-    /// Whether that is so, and nobody is about to know of them.
+    /// Whether that is so.
     pub(super) fn doubts(&self) -> bool {
+        lock(&self.state).is_unsure
+    }
+
+    /// Whether this stream is known here, or about to be.
+    pub(super) fn knows(&self, handle: Handle) -> bool {
         let state = lock(&self.state);
-        state.is_unsure && state.entered == 0
+        state.joining.contains(&handle.connection) || state.lives.values().any(|life| life.seats.contains_key(&handle))
     }
 
     /// The streams there are, by lives.
@@ -250,7 +271,12 @@ impl Slot {
 
     fn begin<'s>(&self, state: &'s mut State, epoch: Epoch) -> &'s mut Life {
         let room = self.part.home.node.open_room(&self.id);
-        state.lives.entry(epoch).or_insert(Life { mirror: Mirror::default(), room, seats: HashMap::new() })
+        state.lives.entry(epoch).or_insert(Life {
+            mirror: Mirror::default(),
+            room,
+            seats: HashMap::new(),
+            attached: ConnectionMap::default(),
+        })
     }
 
     fn release(&self, state: &mut State, handle: Handle, ending: Ending, overflowed: &mut Vec<Handle>) {
@@ -264,7 +290,7 @@ impl Slot {
                 life.mirror.answered(*epoch, vec![(place, Effect::Release(handle, ending, resumable))], &mut deeds);
                 self.carry_out(life, deeds, overflowed);
             }
-            None if state.entered > 0 => state.early.push((handle, ending)),
+            None if !state.joining.is_empty() => state.early.push((handle, ending)),
             None => {}
         }
     }
@@ -290,11 +316,11 @@ impl Slot {
                 Deed::Attach(handle, view, entries) => {
                     let entries = entries.into_iter().filter(|entry| view.admits(entry, handle.connection));
                     missed.entries = entries.collect();
-                    attach(life, handle, view);
+                    self.attach(life, handle, view);
                 }
                 Deed::AttachAfter(handle, view, after, up_to) => {
                     missed.between = Some((after, up_to));
-                    attach(life, handle, view);
+                    self.attach(life, handle, view);
                 }
                 Deed::Do(_) => {}
             }
@@ -303,23 +329,39 @@ impl Slot {
         missed
     }
 
+    /// A stream receives from here on: if another of its connection does, that one ends,
+    /// whatever it was that was told first.
+    fn attach(&self, life: &mut Life, handle: Handle, view: View) {
+        let other =
+            life.attached.get(&handle.connection).map(|generation| Handle { generation: *generation, ..handle });
+        let taken_over = Farewell { ending: Ending::TakenOver, resumable: true, retry_after: None };
+        match other {
+            Some(other) if other.generation > handle.generation => return self.let_go(life, handle, taken_over),
+            Some(other) => self.let_go(life, other, taken_over),
+            None => {}
+        }
+        if let Some(outlet) = life.seats.get_mut(&handle).and_then(|seat| seat.outlet.take()) {
+            life.attached.insert(handle.connection, handle.generation);
+            life.room.attach(handle, view, outlet);
+        }
+    }
+
     /// A stream ends.
     fn let_go(&self, life: &mut Life, handle: Handle, farewell: Farewell) {
         let Some(seat) = life.seats.remove(&handle) else { return };
         self.part.home.counts.stream(-1);
         seat.link.is_over();
-        if seat.outlet.is_none() {
-            life.room.release(handle, farewell);
-        } else {
-            // Who isn't attached yet must be, to be told.
-            let mut attached = Life {
-                seats: HashMap::from([(handle, seat)]),
-                room: self.part.home.node.open_room(&self.id),
-                mirror: Mirror::default(),
-            };
-            attach(&mut attached, handle, View::default());
-            attached.room.release(handle, farewell);
-            return;
+        match seat.outlet {
+            None => {
+                life.attached.remove(&handle.connection);
+                life.room.release(handle, farewell);
+            }
+            Some(outlet) => {
+                // Who isn't in the room yet is told in one of its own.
+                let mut room = self.part.home.node.open_room(&self.id);
+                room.attach(handle, View::default(), outlet);
+                room.release(handle, farewell);
+            }
         }
         if farewell.resumable && !seat.window.is_zero() {
             self.part.is_due(Instant::now() + seat.window);
@@ -336,7 +378,7 @@ impl Slot {
             Some(Arc::clone(&seat.link))
         });
         let slow: Vec<_> = slow.collect();
-        let is_awaited = state.entered > 0;
+        let is_awaited = !state.joining.is_empty();
         state.lives.retain(|_, life| is_awaited || !life.seats.is_empty());
         let lacks = !state.is_catching_up && state.lives.values().any(|life| life.mirror.lacks().is_some());
         state.is_catching_up |= lacks;
@@ -356,12 +398,6 @@ impl Slot {
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.lives.is_empty() && self.entered == 0 && self.gone.is_empty() && !self.is_unsure
-    }
-}
-
-fn attach(life: &mut Life, handle: Handle, view: View) {
-    if let Some(outlet) = life.seats.get_mut(&handle).and_then(|seat| seat.outlet.take()) {
-        life.room.attach(handle, view, outlet);
+        self.lives.is_empty() && self.joining.is_empty() && self.gone.is_empty() && !self.is_unsure
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 use super::{
     keys::{Keys, Partitions},
     pack::unpack,
-    reply::{self, Placed, Trouble, Values},
+    reply::{self, Placed, Told, Trouble, Values},
     scripts,
 };
 
@@ -26,6 +26,9 @@ pub struct Done<T> {
     pub answer: T,
     /// The session's life.
     pub epoch: Epoch,
+    /// The partition's clock, where something was brought about: it counts, and never goes
+    /// back.
+    pub clock: u64,
     /// What is to be done by this node, each after the event in its place. Events went to
     /// the others, too.
     pub effects: Vec<Placed>,
@@ -91,12 +94,14 @@ impl Store {
         for kind in join.view.signal_types.iter() {
             call.arg(kind);
         }
-        let (epoch, effects, mut values) = self.ask(call, redis, &join.view).await?;
+        let (Told { epoch, clock, effects }, mut values) = self.ask(call, redis, &join.view).await?;
         let outcome = match &*values.bytes()? {
             b"too-large" => {
-                return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), epoch, effects });
+                return Ok(Done { answer: Err(too_much_data(join.data.len(), &self.limits)), epoch, clock, effects });
             }
-            b"full" => return Ok(Done { answer: Err(full(values.number()? as usize, &self.limits)), epoch, effects }),
+            b"full" => {
+                return Ok(Done { answer: Err(full(values.number()? as usize, &self.limits)), epoch, clock, effects });
+            }
             b"new" => Outcome::New,
             b"resumed" => Outcome::Resumed,
             b"gap" => Outcome::ResumedWithGap,
@@ -131,7 +136,7 @@ impl Store {
             restated,
             missed: missed.into_iter().collect(),
         };
-        Ok(Done { answer: Ok(admission), epoch, effects })
+        Ok(Done { answer: Ok(admission), epoch, clock, effects })
     }
 
     /// Does what a stream asks for, in its order.
@@ -176,8 +181,8 @@ impl Store {
                 }
             }
         }
-        let (epoch, effects, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), epoch, effects })
+        let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), epoch, clock, effects })
     }
 
     /// A stream is gone, for a reason other than a leave.
@@ -202,8 +207,8 @@ impl Store {
         call.key(keys.outcomes(&handle.connection));
         call.arg(&handle.connection.bytes()[..]).arg(handle.generation).arg(reply::ending_name(ending));
         call.arg(u8::from(!expired)).arg(reply::reason_name(reason));
-        let (epoch, effects, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), epoch, effects })
+        let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), epoch, clock, effects })
     }
 
     /// Takes a signal from a backend.
@@ -224,7 +229,7 @@ impl Store {
         call.arg("signal").arg(u8::from(send.key.is_some())).arg(KEYS_KEPT_FOR.as_micros() as u64);
         call.arg(send.signal.kind().as_str()).arg(send.signal.data());
         names(&mut call, send.to.as_ref().map(|to| to.named()));
-        let (epoch, effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (Told { epoch, clock, effects }, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = match &*values.bytes()? {
             b"nobody-there" => Err(nobody_there()),
             b"nobody" => Err(none_connected(values.number()? as usize)),
@@ -239,7 +244,7 @@ impl Store {
             }
             _ => return Err(Trouble::Nonsense("an unknown answer to a signal")),
         };
-        Ok(Done { answer, epoch, effects })
+        Ok(Done { answer, epoch, clock, effects })
     }
 
     /// Disconnects a connection for a backend.
@@ -258,14 +263,14 @@ impl Store {
             call.key(keys.outcomes(id));
         }
         call.arg("disconnect").arg(reply::name(named));
-        let (epoch, effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (Told { epoch, clock, effects }, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = match &*values.bytes()? {
             b"nobody-there" => Err(nobody_there()),
             b"gone" => Err(not_connected()),
             b"accepted" => Ok(values.number()?),
             _ => return Err(Trouble::Nonsense("an unknown answer to a disconnect")),
         };
-        Ok(Done { answer, epoch, effects })
+        Ok(Done { answer, epoch, clock, effects })
     }
 
     /// Looks at a session, and at those of its connections that joined after a place, so
@@ -293,7 +298,7 @@ impl Store {
     ) -> Call<Option<(Facts, std::vec::IntoIter<Value>)>> {
         let mut call = self.call(&scripts::LOOK, &Keys::of(session, self.partitions), session);
         call.arg(after).arg(most);
-        let (epoch, _, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (Told { epoch, .. }, mut values) = self.ask(call, redis, &View::default()).await?;
         if values.bytes()? == b"nobody-there" {
             return Ok(None);
         }
@@ -324,7 +329,7 @@ impl Store {
         call: ScriptInvocation<'_>,
         redis: &mut impl ConnectionLike,
         view: &View,
-    ) -> Call<(Epoch, Vec<Placed>, Values)> {
+    ) -> Call<(Told, Values)> {
         Values::of(call.invoke_async(redis).await?, view, &self.limits)
     }
 }

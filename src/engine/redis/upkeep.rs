@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue as _, Value, aio::ConnectionLike};
 
 use crate::{
-    domain::{Entry, Epoch, Sequence, SessionId},
+    domain::{ConnectionId, Entry, Epoch, Sequence, SessionId},
     session::{Effect, Handle, View},
 };
 
 use super::{
     keys::{self, Keys, leases, streams},
-    reply::{self, Seated, Values},
+    reply::{self, Seated, Told, Values},
     scripts,
     store::{Call, Done, Store},
 };
@@ -34,6 +34,8 @@ pub struct Beat {
     pub watched: Duration,
     /// How long nodes are waited for whose lease is over.
     pub patience: Duration,
+    /// The highest clock that this node was told.
+    pub clock: u64,
 }
 
 /// What a partition is like.
@@ -43,6 +45,10 @@ pub struct Pulse {
     pub until: u64,
     /// When the first window is over, in the same; none when none is open.
     pub due: Option<u64>,
+    /// Since when nothing that was told is lost.
+    pub era: Epoch,
+    /// Whether it began now: the sessions that were there are no more.
+    pub is_new_era: bool,
     /// Nodes whose lease is over for too long.
     pub dead: Vec<String>,
 }
@@ -60,8 +66,8 @@ impl Store {
     /// When it isn't known whether they have ended.
     pub async fn reap(&self, redis: &mut impl ConnectionLike, session: &SessionId) -> Call<Done<()>> {
         let call = self.call(&scripts::REAP, &Keys::of(session, self.partitions), session);
-        let (epoch, effects, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), epoch, effects })
+        let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
+        Ok(Done { answer: (), epoch, clock, effects })
     }
 
     /// Renews this node's lease in a partition, or takes one.
@@ -77,10 +83,11 @@ impl Store {
         call.arg(beat.anew.as_deref().unwrap_or(""));
         let (before, spared) = beat.before.clone().unwrap_or_default();
         call.arg(spared.as_micros() as u64).arg(before);
-        call.arg(beat.watched.as_micros() as u64).arg(beat.patience.as_micros() as u64);
+        call.arg(beat.watched.as_micros() as u64).arg(beat.patience.as_micros() as u64).arg(beat.clock);
         let mut values = Values::granted(call.invoke_async(redis).await?)?;
-        let (until, due) = (values.number()?, values.number()?);
-        Ok(Pulse { until, due: Some(due).filter(|due| *due > 0), dead: values.texts()? })
+        let (until, due, era) = (values.number()?, values.number()?, values.number()?);
+        let (due, is_new_era) = (Some(due).filter(|due| *due > 0), values.number()? == 1);
+        Ok(Pulse { until, due, era, is_new_era, dead: values.texts()? })
     }
 
     /// Gives up a lease, of this node or of one that is dead.
@@ -89,6 +96,29 @@ impl Store {
     /// When it isn't known whether it is given up.
     pub async fn forget(&self, redis: &mut impl ConnectionLike, partition: u16, node: &str) -> Call<()> {
         Ok(redis::cmd("ZREM").arg(leases(partition)).arg(node).exec_async(redis).await?)
+    }
+
+    /// Removes what is left of a session of an era that is over.
+    ///
+    /// # Errors
+    /// When it isn't known whether it is removed.
+    pub async fn sweep(&self, redis: &mut impl ConnectionLike, session: &SessionId, era: Epoch) -> Call<()> {
+        let keys = Keys::of(session, self.partitions);
+        let [_, of_session, order, ..] = keys.all();
+        let mut pipe = redis::pipe();
+        pipe.atomic().cmd("HGET").arg(of_session).arg("epoch");
+        pipe.cmd("ZRANGE").arg(order).arg(0).arg(-1);
+        let (epoch, members): (Option<Epoch>, Vec<Vec<u8>>) = pipe.query_async(redis).await?;
+        if epoch.is_none_or(|epoch| epoch >= era) {
+            return Ok(());
+        }
+        self.reap(redis, session).await?;
+        let ids = members.iter().filter_map(|id| Some(ConnectionId::from_bytes(id[..].try_into().ok()?)));
+        let outcomes: Vec<_> = ids.map(|id| keys.outcomes(&id)).collect();
+        for outcomes in outcomes.chunks(PAGE) {
+            redis::cmd("UNLINK").arg(outcomes).exec_async(redis).await?;
+        }
+        Ok(())
     }
 
     /// Some sessions with a window that is over.
@@ -166,7 +196,7 @@ impl Store {
     /// When it isn't known whether all of them are.
     pub async fn lose(&self, redis: &mut impl ConnectionLike, session: &SessionId, dead: &str) -> Call<Done<usize>> {
         let (keys, mut after) = (Keys::of(session, self.partitions), 0);
-        let mut all = Done { answer: 0, epoch: 0, effects: Vec::new() };
+        let mut all = Done { answer: 0, epoch: 0, clock: 0, effects: Vec::new() };
         while let Some(listed) = self.seated(redis, session, after).await? {
             let Some(newest) = listed.last() else { break };
             after = newest.joined;
@@ -174,11 +204,11 @@ impl Store {
                 let connection = seated.handle.connection;
                 let mut call = self.call(&scripts::LOST, &keys, session);
                 call.key(keys.outcomes(&connection)).arg(&connection.bytes()[..]).arg(dead);
-                let (epoch, done, _) = self.ask(call, redis, &View::default()).await?;
-                all.epoch = epoch;
-                all.answer += usize::from(!done.is_empty());
+                let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
+                (all.epoch, all.clock) = (epoch, all.clock.max(clock));
+                all.answer += usize::from(!effects.is_empty());
                 // The stream was another node's to release.
-                all.effects.extend(done.into_iter().filter(|(_, effect)| !matches!(effect, Effect::Release(..))));
+                all.effects.extend(effects.into_iter().filter(|(_, effect)| !matches!(effect, Effect::Release(..))));
             }
         }
         Ok(all)
@@ -199,10 +229,10 @@ impl Store {
         for handle in streams {
             call.arg(&handle.connection.bytes()[..]).arg(handle.generation);
         }
-        let (epoch, effects, mut values) = self.ask(call, redis, &View::default()).await?;
+        let (Told { epoch, clock, effects }, mut values) = self.ask(call, redis, &View::default()).await?;
         let sequence = values.number()?;
         let places = values.list()?.map(|place| Ok(u8::from_redis_value(place).map_err(redis::RedisError::from)? == 1));
-        Ok(Done { answer: (sequence, places.collect::<Call<_>>()?), epoch, effects })
+        Ok(Done { answer: (sequence, places.collect::<Call<_>>()?), epoch, clock, effects })
     }
 
     /// Some events after a place, in one life of a session; none that follow one that is

@@ -22,7 +22,7 @@ use super::{
     keeper::LEASE,
     keys, listing,
     part::{Attempts, Part, away},
-    reply::Told,
+    reply::News,
     wire::Hears,
 };
 
@@ -43,14 +43,14 @@ pub(super) struct Ears {
 
 #[derive(Default)]
 struct Heard {
-    told: VecDeque<Told>,
+    told: VecDeque<News>,
     /// Why it hears no more.
     end: Option<Refusal>,
 }
 
 impl Ears {
     /// Something changed.
-    pub(super) fn hear(&self, told: &[Told]) {
+    pub(super) fn hear(&self, told: &[News]) {
         let mut heard = lock(&self.heard);
         for told in told.iter().filter(|told| self.only.as_ref().is_none_or(|only| *only == told.session)) {
             if heard.told.len() == WATCH_BUFFER {
@@ -77,7 +77,7 @@ impl Ears {
         lock(&self.heard).told.len()
     }
 
-    async fn next(&self) -> Result<Told, Refusal> {
+    async fn next(&self) -> Result<News, Refusal> {
         loop {
             let more = self.more.notified();
             {
@@ -201,7 +201,7 @@ impl Watching {
     }
 
     /// Whether what was told while the listing was made isn't in it.
-    fn is_news(&mut self, told: &Told) -> bool {
+    fn is_news(&mut self, told: &News) -> bool {
         let at = (told.epoch, told.place);
         let is_news = match self.listed.get(&told.session) {
             Some(listed) => at > *listed,

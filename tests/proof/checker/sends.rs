@@ -100,9 +100,7 @@ impl<'a> Sends<'a> {
             };
             match outcome {
                 Outcome::Accepted { epoch, sequence, .. } => {
-                    // An outcome told again in a later life may be of the one before,
-                    // whose places that one continues.
-                    if places.iter().any(|at| at.sequence == *sequence && epoch.is_none_or(|epoch| epoch >= at.epoch)) {
+                    if places.iter().any(|at| at.sequence == *sequence && epoch.is_none_or(|epoch| epoch == at.epoch)) {
                         continue;
                     }
                     let told = epoch.map(|epoch| Place::new(epoch, *sequence));

@@ -6,13 +6,16 @@
 --        process that is asked, by its run_id, 6 for how many microseconds the node's name
 --        before this one is spared (0: not), 7 that name, 8 for how many microseconds
 --        somebody wants to know who comes and goes (0: nobody does), 9 for how many
---        microseconds nodes are waited for whose lease is over
--- Effect the lease; none when it is over, which a node must begin anew for. A new process is
---        noted: sessions go on in new lives, because it may not know all that was told.
+--        microseconds nodes are waited for whose lease is over, 10 the highest clock that
+--        the node was told
+-- Effect the lease; none when it is over, which a node must begin anew for. Where another
+--        process answers than before, nobody gets one until all that had one have said
+--        what they were told: if that is more than there is, an era begins, and the
+--        sessions of the one before are no more.
 --        The node is sent a message of no bytes, by which it knows that it hears
 -- Cost   some five commands
--- Reply  {"OK", until when, when the first window is over (0: none is open), nodes that are
---        dead...} or {"FENCED"}
+-- Reply  {"OK", until when, when the first window is over (0: none is open), the era, whether
+--        it began now (1 or 0), nodes that are dead...}, {"FENCED"} or {"WAIT"}
 local node, now = ARGV[1], tonumber(ARGV[2])
 local call = redis.call
 if not now then
@@ -23,12 +26,44 @@ local function int(number)
   return string.format('%.0f', number)
 end
 local till = call('ZSCORE', KEYS[1], node)
+-- Whether everybody who had a lease has said what it was told, and whether all of that is
+-- there.
+local function heard_all()
+  if call('HGET', KEYS[3], 'next') ~= ARGV[5] then
+    local process = call('HGET', KEYS[3], 'process')
+    call('DEL', KEYS[3])
+    call('HSET', KEYS[3], 'process', process, 'next', ARGV[5], 'is_behind', 0)
+  end
+  local clock = -tonumber(call('ZSCORE', KEYS[1], 'clock') or 0)
+  if tonumber(ARGV[10]) > clock then call('HSET', KEYS[3], 'is_behind', 1) end
+  call('HSET', KEYS[3], string.match(node, '^[^:]*') .. ':', 1)
+  local is_sound = call('HGET', KEYS[3], 'is_behind') == '0'
+  local leases = call('ZRANGEBYSCORE', KEYS[1], '(0', '+inf', 'WITHSCORES')
+  for at = 1, #leases, 2 do
+    if call('HEXISTS', KEYS[3], string.match(leases[at], '^[^:]*') .. ':') == 0 then
+      if tonumber(leases[at + 1]) > now then return false end
+      -- It won't say any more.
+      is_sound = false
+    end
+  end
+  return true, is_sound
+end
+
+local began = 0
 if ARGV[4] == '1' then
-  if call('GET', KEYS[3]) ~= ARGV[5] then
-    local found = call('ZMSCORE', KEYS[1], 'era', 'epoch')
-    local era = math.max(now, 1 - tonumber(found[1] or 0), 1 - tonumber(found[2] or 0))
-    call('ZADD', KEYS[1], int(-era), 'era', int(-era), 'epoch')
-    call('SET', KEYS[3], ARGV[5])
+  local process = call('HGET', KEYS[3], 'process')
+  if process ~= ARGV[5] then
+    local are_all, is_sound = true, false
+    if process then are_all, is_sound = heard_all() end
+    if not are_all then return {'WAIT'} end
+    if not is_sound then
+      local found = call('ZMSCORE', KEYS[1], 'era', 'epoch')
+      local era = math.max(now, 1 - tonumber(found[1] or 0), 1 - tonumber(found[2] or 0))
+      call('ZADD', KEYS[1], int(-era), 'era', int(-era), 'epoch')
+      began = 1
+    end
+    call('DEL', KEYS[3])
+    call('HSET', KEYS[3], 'process', ARGV[5])
   end
   if ARGV[7] ~= '' then call('ZADD', KEYS[1], int(now + tonumber(ARGV[6])), ARGV[7]) end
 elseif not (till and tonumber(till) > now) then
@@ -40,4 +75,5 @@ if tonumber(ARGV[8]) > 0 then call('ZADD', KEYS[1], int(-now - tonumber(ARGV[8])
 call('SPUBLISH', KEYS[4], '')
 local due = call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 local dead = call('ZRANGEBYSCORE', KEYS[1], '(0', int(now - tonumber(ARGV[9])), 'LIMIT', 0, 16)
-return {'OK', till, due[2] and int(due[2]) or '0', unpack(dead)}
+local era = -tonumber(call('ZSCORE', KEYS[1], 'era') or 0)
+return {'OK', till, due[2] and int(due[2]) or '0', int(era), began, unpack(dead)}

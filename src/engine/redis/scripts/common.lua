@@ -2,9 +2,10 @@
 --
 -- KEYS, all with the tag of the session's partition, so that they are in one slot:
 --   1 leases   ZSET    node -> until when it is one, in microseconds; and, below 0, so that
---                      none is taken for a node: `era`, since when this server process is
---                      the one asked; `epoch`, the newest given; `watch`, until when
---                      somebody wants to know who comes and goes
+--                      none is taken for a node: `era`, since when nothing that was told is
+--                      lost; `epoch`, the newest given; `clock`, how many scripts brought
+--                      something about; `watch`, until when somebody wants to know who
+--                      comes and goes
 --   2 session  HASH    the session: see `load`; of each connection `h` and `i`, hot and
 --                      cold; of each node with streams `n`, how many
 --   3 order    ZSET    connection -> place of its joining
@@ -53,21 +54,22 @@ local function pack(...)
   return table.concat(parts)
 end
 
--- The session. `members` is 0 when it isn't there.
+-- The session, as `read` has it. `members` is 0 when it isn't there.
 local S
 local effects, pushed, changes = {}, {}, {}
 
-local function load(...)
+local function read(...)
   local found = call('HMGET', SESSION, 'epoch', 'sequence', 'created', 'members', 'filtering', 'bytes', 'first', 'nodes', ...)
   S = {
     epoch = tonumber(found[1] or 0), sequence = tonumber(found[2] or 0), created = tonumber(found[3] or 0),
     members = tonumber(found[4] or 0), filtering = tonumber(found[5] or 0), bytes = tonumber(found[6] or 0),
     first = tonumber(found[7] or 0), nodes = found[8] or '',
   }
-  -- Another process may lack what this one's predecessor had told: a life that began
-  -- before it goes on as another.
-  if S.members > 0 and S.epoch < era then S.epoch = era end
-  return unpack(found, 9)
+  if S.members == 0 or S.epoch >= era then return false, unpack(found, 9) end
+  -- Some of what was told of it is lost: it is no more.
+  local over = S
+  S = {epoch = 0, sequence = 0, created = 0, members = 0, filtering = 0, bytes = 0, first = 0, nodes = ''}
+  return over
 end
 
 local function save()
@@ -92,6 +94,20 @@ local function change(...)
   if watched_until > now then changes[#changes + 1] = pack(...) end
 end
 
+-- The session, and more of its fields. What is left of one that is no more is removed.
+local function load(...)
+  local found = {read(...)}
+  local over = found[1]
+  if over then
+    call('DEL', SESSION, ORDER, LOG, WINDOWS)
+    call('ZREM', DUE, name)
+    call('ZREM', INDEX, name)
+    for at in string.gmatch(over.nodes, '[^\n]+') do call('ZREM', STREAMS, at .. '\n' .. name) end
+    change('ended', over.epoch, over.sequence)
+  end
+  return unpack(found, 2, 1 + select('#', ...))
+end
+
 -- What the script found out, with what it brought about. The events go to the other
 -- nodes that have members of the session.
 local function finish(...)
@@ -102,7 +118,8 @@ local function finish(...)
     end
   end
   if #changes > 0 then publish('watch', name, unpack(changes)) end
-  return {'OK', int(S.epoch), effects, ...}
+  local clock = #effects > 0 and -call('ZINCRBY', LEASES, -1, 'clock') or 0
+  return {'OK', int(S.epoch), int(clock), effects, ...}
 end
 
 -- Forgets the oldest events until the log keeps so many bytes. It knows how many

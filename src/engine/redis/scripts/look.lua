@@ -3,8 +3,8 @@
 -- ARGV   6 the place after which connections are listed, 7 how many at the most
 -- Effect none
 -- Cost   four commands, and one for each thousand connections
-load()
-if S.members == 0 then return {'OK', 0, effects, 'nobody-there'} end
+read()
+if S.members == 0 then return {'OK', 0, 0, effects, 'nobody-there'} end
 local connections = {}
 local most = tonumber(ARGV[7])
 if most > 0 then
@@ -13,4 +13,4 @@ end
 local hots, colds = read_all(connections)
 local all = {}
 for at, connection in ipairs(connections) do all[at] = view(connection, hots[at], colds[at]) end
-return {'OK', int(S.epoch), effects, 'there', S.members, call('ZCARD', WINDOWS), int(S.sequence), int(S.created), all}
+return {'OK', int(S.epoch), 0, effects, 'there', S.members, call('ZCARD', WINDOWS), int(S.sequence), int(S.created), all}

@@ -41,7 +41,7 @@ impl Nodes {
             let store = store.at(SECOND);
             for partition in partitions().all() {
                 let pulse = bed.runtime.block_on(store.beat(&mut redis, partition, &anew(99))).unwrap();
-                assert_eq!(pulse, Pulse { until: 100 * SECOND, due: None, dead: vec![] });
+                assert_eq!((pulse.until, pulse.due, pulse.era, pulse.dead), (100 * SECOND, None, SECOND, vec![]));
             }
         }
         Some(Self { bed, name: session("s"), stores })
@@ -335,25 +335,99 @@ fn streams_are_still_ones_own_under_a_new_name_unless_they_are_elsewhere() {
     assert_eq!(run.block_on(reborn.sessions_on(&mut redis, partition, NODE, 10)).unwrap(), []);
 }
 
+/// Two nodes, and a session, when another process answers.
+struct Successor {
+    nodes: Nodes,
+    one: Admission,
+    clock: u64,
+}
+
+impl Successor {
+    fn new() -> Option<Self> {
+        let nodes = Nodes::new()?;
+        let (one, _) = nodes.join(0, 1, WINDOW, None);
+        let mut redis = nodes.bed.redis.clone();
+        let sent = nodes.stores[0].at(2 * SECOND);
+        let signal = ServerSend { signal: signal("sent"), to: None, key: None };
+        let clock = nodes.bed.runtime.block_on(sent.send_from_server(&mut redis, &nodes.name, signal)).unwrap().clock;
+        assert_eq!(clock, 2);
+        Some(Self { nodes, one, clock })
+    }
+
+    /// A node, under a new name, says what it was told.
+    fn says(&self, node: usize, process: &str, clock: u64, at: u64) -> Result<Pulse, Trouble> {
+        let name = ["node-1:boot-2", "node-2:boot-2"][node];
+        let store = Store::new(name.into(), Limits::default().into(), partitions()).at(at);
+        let before = Some(([NODE, OTHER][node].to_owned(), Duration::from_secs(8)));
+        let beat = Beat { anew: Some(process.into()), before, clock, ..again(90) };
+        let partition = partitions().of(&self.nodes.name);
+        let mut redis = self.nodes.bed.redis.clone();
+        self.nodes.bed.runtime.block_on(store.beat(&mut redis, partition, &beat))
+    }
+
+    fn life(&self) -> Option<Epoch> {
+        let mut redis = self.nodes.bed.redis.clone();
+        let store = self.nodes.stores[1].at(6 * SECOND);
+        let looked = store.look(&mut redis, &self.nodes.name, 0, 1);
+        self.nodes.bed.runtime.block_on(looked).unwrap().map(|(facts, _)| facts.epoch)
+    }
+}
+
 #[test]
-fn where_another_process_answers_sessions_go_on_in_new_lives() {
-    let Some(nodes) = Nodes::new() else { return };
-    let (one, _) = nodes.join(0, 1, WINDOW, None);
-    let (mut redis, run) = (nodes.bed.redis.clone(), &nodes.bed.runtime);
-    let partition = partitions().of(&nodes.name);
-    let store = nodes.stores[0].at(4 * SECOND);
-    // Of the same process, nothing changes.
-    run.block_on(store.beat(&mut redis, partition, &anew(90))).unwrap();
-    let life = || run.block_on(store.look(&mut nodes.bed.redis.clone(), &nodes.name, 0, 1)).unwrap().unwrap().0.epoch;
-    assert_eq!(life(), LIFE);
-    run.block_on(store.beat(&mut redis, partition, &Beat { anew: Some("process-2".into()), ..anew(90) })).unwrap();
-    assert_eq!(life(), 4 * SECOND);
-    let settled = run.block_on(store.settle(&mut redis, &nodes.name, &[one.handle])).unwrap();
-    assert_eq!((settled.epoch, settled.answer), (4 * SECOND, (1, vec![true])));
+fn where_another_process_knows_all_that_was_told_nothing_changes() {
+    let Some(successor) = Successor::new() else { return };
+    for _ in 0..2 {
+        let waits = successor.says(0, "process-2", successor.clock, 4 * SECOND);
+        assert!(matches!(waits, Err(Trouble::Wait)), "{waits:?}");
+    }
+    for node in [1, 0, 1] {
+        let pulse = successor.says(node, "process-2", successor.clock, 5 * SECOND).unwrap();
+        assert_eq!((pulse.era, pulse.is_new_era), (SECOND, false));
+    }
+    assert_eq!(successor.life(), Some(LIFE));
+}
+
+#[test]
+fn where_another_process_lacks_what_was_told_an_era_begins() {
+    let Some(successor) = Successor::new() else { return };
+    let waits = successor.says(0, "process-2", successor.clock + 1, 4 * SECOND);
+    assert!(matches!(waits, Err(Trouble::Wait)), "{waits:?}");
+    assert_eq!(successor.life(), Some(LIFE));
+    let pulse = successor.says(1, "process-2", successor.clock, 5 * SECOND).unwrap();
+    assert_eq!((pulse.era, pulse.is_new_era), (5 * SECOND, true));
+    assert_eq!(successor.says(0, "process-2", successor.clock + 1, 5 * SECOND).unwrap().era, pulse.era);
+    assert_eq!(successor.life(), None);
+    let Successor { nodes, one, .. } = successor;
+    // The next life is above the era, and knows nobody.
     let (again, _) = nodes.join(0, 9, WINDOW, resume(&one));
-    assert_eq!((again.outcome, again.epoch), (Outcome::ResumedWithGap, 4 * SECOND));
-    // A session that begins then has a life above all that were.
-    let join = |name: &str, number| {
+    assert_eq!((again.outcome, again.sequence, again.snapshot.len()), (Outcome::New, 1, 1));
+    let mut redis = nodes.bed.redis.clone();
+    let swept = nodes.stores[0].sweep(&mut redis, &nodes.name, pulse.era);
+    nodes.bed.runtime.block_on(swept).unwrap();
+    assert_eq!(nodes.send(0, again.handle, "in the new life", 5 * SECOND).unwrap().len(), 2, "it wasn't swept");
+}
+
+#[test]
+fn a_node_that_says_nothing_any_more_may_have_been_told_what_is_lost() {
+    let Some(successor) = Successor::new() else { return };
+    let waits = successor.says(0, "process-2", successor.clock, 99 * SECOND);
+    assert!(matches!(waits, Err(Trouble::Wait)), "{waits:?}");
+    let pulse = successor.says(0, "process-2", successor.clock, 101 * SECOND).unwrap();
+    assert!(pulse.is_new_era);
+    // What is left of its sessions is removed.
+    let Successor { nodes, .. } = successor;
+    let mut redis = nodes.bed.redis.clone();
+    let run = &nodes.bed.runtime;
+    let store = Store::new("node-1:boot-2".into(), Limits::default().into(), partitions()).at(102 * SECOND);
+    run.block_on(store.sweep(&mut redis, &nodes.name, pulse.era)).unwrap();
+    let keys: Vec<String> = run.block_on(redis::cmd("KEYS").arg("*").query_async(&mut redis)).unwrap();
+    assert!(keys.iter().all(|key| key.ends_with(":leases") || key.ends_with(":server")), "{keys:?}");
+}
+
+#[test]
+fn lives_are_told_apart_by_redis_itself() {
+    let Some(nodes) = Nodes::new() else { return };
+    let join = |name: &SessionId, number| {
         let join = Join {
             data: String::new(),
             role: Role::Publisher,
@@ -364,12 +438,11 @@ fn where_another_process_answers_sessions_go_on_in_new_lives() {
             fresh_token: token(number),
         };
         let mut redis = nodes.bed.redis.clone();
-        let early = nodes.stores[0].at(2 * SECOND);
-        run.block_on(early.join(&mut redis, &session(name), None, join)).unwrap().epoch
+        nodes.bed.runtime.block_on(nodes.stores[0].at(2 * SECOND).join(&mut redis, name, None, join)).unwrap().epoch
     };
-    let names: Vec<_> =
-        (0..).map(|n| format!("n{n}")).filter(|n| partitions().of(&session(n)) == partition).take(2).collect();
-    assert_eq!((join(&names[0], 20), join(&names[1], 21)), (4 * SECOND + 1, 4 * SECOND + 2));
+    let first = session("n");
+    let other = (0..).map(|n| session(&format!("n{n}"))).find(|n| partitions().of(n) == partitions().of(&first));
+    assert_eq!((join(&first, 20), join(&other.unwrap(), 21)), (2 * SECOND, 2 * SECOND + 1));
 }
 
 #[test]
