@@ -81,8 +81,8 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_ENGINE", value_enum, default_value = "memory", help_heading = "Sessions")]
     pub engine: EngineKind,
 
-    /// Where Redis is: redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS; of a cluster, some of its servers; redis+sentinel://host[:port][,host...]/name for the primary that sentinels know by this name
-    #[arg(long, env = "SIGNALBOX_REDIS_URL", value_name = "URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true, help_heading = REDIS)]
+    /// Where Redis is, for `--engine redis`
+    #[arg(long, env = "SIGNALBOX_REDIS_URL", value_name = "URL", help = REDIS_URL, default_value = "redis://127.0.0.1:6379", hide_env_values = true, help_heading = REDIS)]
     pub redis_url: String,
 
     /// The authority that signed Redis's certificate, in PEM, unless the system knows it
@@ -205,6 +205,9 @@ pub struct ServeArgs {
 const LIMITS: &str = "Limits";
 const TOKENS: &str = "Tokens";
 const REDIS: &str = "Redis";
+const REDIS_URL: &str = "Where Redis is: redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS; \
+                         of a cluster, some of its servers; redis+sentinel://host[:port][,host...]/name for the \
+                         primary that sentinels know by this name";
 const TLS: &str = "TLS";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);

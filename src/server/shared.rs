@@ -61,7 +61,8 @@ impl EngineSettings {
     }
 
     #[cfg(not(feature = "redis"))]
-    fn redis(_: &str, _: &Files) -> Result<Self, String> {
+    fn redis(_: &str, files: &Files) -> Result<Self, String> {
+        let _ = (&files.ca, &files.cert, &files.key);
         Err("invalid value 'redis' for '--engine': this build has no Redis".to_owned())
     }
 }

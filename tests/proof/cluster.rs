@@ -24,7 +24,7 @@ pub(crate) enum Manner {
 }
 
 /// What happens to what nodes share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Blow {
     /// It does nothing for a time.
     Stalled,
@@ -36,6 +36,10 @@ pub(crate) enum Blow {
     RolledBack,
     /// It forgets everything.
     Flushed,
+}
+
+impl Blow {
+    pub(crate) const ALL: [Self; 5] = [Self::Stalled, Self::CutOff, Self::Restarted, Self::RolledBack, Self::Flushed];
 }
 
 /// Nodes that serve the same sessions. What the end of one means to the

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     checker::Counts,
+    cluster::Blow,
     faults::{Kind, Played},
     run::Ran,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Report {
     connections: u64,
     kills: u64,
     drains: u64,
+    suspensions: u64,
+    blows: BTreeMap<Blow, u64>,
     counts: Counts,
     violations: usize,
     failures: String,
@@ -47,6 +50,8 @@ impl Default for Report {
             connections: 0,
             kills: 0,
             drains: 0,
+            suspensions: 0,
+            blows: BTreeMap::new(),
             counts: Counts::default(),
             violations: 0,
             failures: String::new(),
@@ -62,6 +67,8 @@ impl Report {
         self.connections += ran.connections;
         self.kills += ran.kills;
         self.drains += ran.drains;
+        self.suspensions += ran.suspensions;
+        ran.blows.into_iter().for_each(|(blow, count)| *self.blows.entry(blow).or_default() += count);
         self.counts += &ran.verdict.counts;
         let violations = &ran.verdict.violations;
         self.violations += violations.len();
@@ -115,6 +122,10 @@ impl fmt::Display for Report {
         let mut line = |name: &str, count: usize| writeln!(f, "{name:<26}{count:>10}");
         line("servers killed", self.kills as usize)?;
         line("servers drained", self.drains as usize)?;
+        line("servers suspended", self.suspensions as usize)?;
+        for (blow, count) in &self.blows {
+            line(&format!("Redis {blow:?}"), *count as usize)?;
+        }
         line("epochs", counts.epochs)?;
         line("members, one after another", counts.clients)?;
         line("streams lost", counts.losses)?;

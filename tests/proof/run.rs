@@ -1,7 +1,7 @@
 //! One run: a storm of faults over members that send all along, then calm, then
 //! rest, then the verdict.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use signalbox::client::{Client, ConnectError};
@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What a run is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     pub(crate) seed: u64,
     pub(crate) members: usize,
     pub(crate) storm: Duration,
     /// The longest time from one end of a server to the next.
     pub(crate) restarts_within: Duration,
     /// What may happen to what nodes share, instead.
-    pub(crate) blows: &'static [Blow],
+    pub(crate) blows: &'a [Blow],
 }
 
 /// What came of a run.
@@ -41,6 +41,17 @@ pub(crate) struct Ran {
     pub(crate) connections: u64,
     pub(crate) kills: u64,
     pub(crate) drains: u64,
+    pub(crate) suspensions: u64,
+    pub(crate) blows: BTreeMap<Blow, u64>,
+}
+
+/// How often servers, and what they share, were struck.
+#[derive(Default)]
+struct Struck {
+    kills: u64,
+    drains: u64,
+    suspensions: u64,
+    blows: BTreeMap<Blow, u64>,
 }
 
 /// The proxies of a run, past which there is no way to a server.
@@ -58,7 +69,7 @@ impl Proxies {
     }
 }
 
-pub(crate) async fn run(plan: Plan, cluster: &mut impl Cluster) -> Ran {
+pub(crate) async fn run(plan: Plan<'_>, cluster: &mut impl Cluster) -> Ran {
     let addresses = cluster.addresses();
     let proxies = Proxies {
         faulty: Proxy::start(move |connection| faults::Plan::of(plan.seed, connection), addresses.clone())
@@ -74,7 +85,7 @@ pub(crate) async fn run(plan: Plan, cluster: &mut impl Cluster) -> Ran {
     let backend = tokio::spawn(backend::push(Arc::clone(&stage), office.clone(), faulty));
     let members: Vec<_> =
         (0..plan.members).map(|number| tokio::spawn(member::live(Arc::clone(&stage), number))).collect();
-    let (kills, drains) = storm(plan, cluster, &proxies).await;
+    let Struck { kills, drains, suspensions, blows } = storm(plan, cluster, &proxies).await;
     proxies.faulty.calm_down();
     stage.calm.cancel();
     backend.await.expect("the backend");
@@ -90,7 +101,7 @@ pub(crate) async fn run(plan: Plan, cluster: &mut impl Cluster) -> Ran {
     let evidence = Evidence { histories: stage.histories(), rest };
     let verdict = checker::check(&evidence);
     let (played, connections) = (proxies.faulty.played(), proxies.faulty.connections());
-    Ran { evidence, verdict, played, connections, kills, drains }
+    Ran { evidence, verdict, played, connections, kills, drains, suspensions, blows }
 }
 
 /// Quick to notice and quick to come back, so that faults turn over fast.
@@ -104,30 +115,30 @@ fn client(url: &str) -> Result<Client, ConnectError> {
 }
 
 /// Servers end, now and then, and come back.
-async fn storm(plan: Plan, cluster: &mut impl Cluster, proxies: &Proxies) -> (u64, u64) {
+async fn storm(plan: Plan<'_>, cluster: &mut impl Cluster, proxies: &Proxies) -> Struck {
     let mut dice = StdRng::seed_from_u64(plan.seed ^ 0x5707_1234);
     let over = Instant::now() + plan.storm;
-    let (mut kills, mut drains) = (0, 0);
+    let mut struck = Struck::default();
     loop {
         let most = plan.restarts_within.as_millis() as u64;
         let next = Instant::now() + Duration::from_millis(dice.random_range(most / 3..=most));
         tokio::time::sleep_until(next.min(over)).await;
         if next >= over {
-            return (kills, drains);
+            return struck;
         }
         if !plan.blows.is_empty() && dice.random_bool(0.6) {
             let blow = plan.blows[dice.random_range(0..plan.blows.len())];
             let time = pause(&mut dice, if blow == Blow::Stalled { 6_000 } else { 1_000 });
-            println!("  {blow:?}, {time:?}");
+            *struck.blows.entry(blow).or_default() += 1;
             cluster.strike(blow, time).await;
             continue;
         }
         let node = dice.random_range(0..cluster.addresses().len());
         let manner = cluster.manners()[dice.random_range(0..cluster.manners().len())];
         match manner {
-            Manner::Killed => kills += 1,
-            Manner::Drained => drains += 1,
-            Manner::Suspended => {}
+            Manner::Killed => struck.kills += 1,
+            Manner::Drained => struck.drains += 1,
+            Manner::Suspended => struck.suspensions += 1,
         }
         if manner != Manner::Drained {
             proxies.lead_to(cluster, Some(node));

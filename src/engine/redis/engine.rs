@@ -112,8 +112,8 @@ async fn ask(entered: &mut Entered, join: &mut Join) -> Result<(Arc<Live>, Done<
     loop {
         let live = attempts.next().await.inspect_err(|_| slot.doubt(is_begun))?;
         let began = Instant::now();
-        let asked = live.store.join(&mut live.redis(), &slot.id, None, join.clone()).await;
-        let is_known = asked.as_ref().map_or_else(Trouble::changed_nothing, |_| !live.wire.is_closed());
+        let asked = live.sound(live.store.join(&mut live.redis(), &slot.id, None, join.clone()).await);
+        let is_known = asked.as_ref().map_or_else(Trouble::changed_nothing, |_| true);
         if !is_known && join.resume.is_none() {
             // As long as it is so, it is that handle's first stream.
             slot.is_gone(StreamHandle { connection: join.fresh_id, generation: 1 }, Ending::Left);
@@ -251,7 +251,7 @@ impl Engine for RedisEngine {
             let mut attempts = Attempts::new(part);
             loop {
                 let live = attempts.next().await?;
-                let done = live.store.send_from_server(&mut live.redis(), &session, send.clone()).await;
+                let done = live.sound(live.store.send_from_server(&mut live.redis(), &session, send.clone()).await);
                 if let Some(done) = attempts.done(&live, done, is_safe)? {
                     return part.done(&session, done);
                 }
@@ -265,7 +265,7 @@ impl Engine for RedisEngine {
             let mut attempts = Attempts::new(part);
             loop {
                 let live = attempts.next().await?;
-                let done = live.store.disconnect(&mut live.redis(), &session, &connection).await;
+                let done = live.sound(live.store.disconnect(&mut live.redis(), &session, &connection).await);
                 if let Some(done) = attempts.done(&live, done, false)? {
                     return part.done(&session, done);
                 }

@@ -249,7 +249,7 @@ async fn reap(part: Arc<Part>, live: Arc<Live>) {
         loop {
             let sessions = live.store.due(&mut live.redis(), part.number, PAGE).await?;
             for session in &sessions {
-                part.done(session, live.store.reap(&mut live.redis(), session).await?);
+                part.done(session, live.sound(live.store.reap(&mut live.redis(), session).await)?);
             }
             if sessions.len() < PAGE {
                 return Ok::<_, Trouble>(());
@@ -274,7 +274,7 @@ async fn evict(part: Arc<Part>, live: Arc<Live>, dead: Vec<String>) {
                 }
                 let mut count = 0;
                 for session in &sessions {
-                    count += part.done(session, live.store.lose(&mut live.redis(), session, &node).await?);
+                    count += part.done(session, live.sound(live.store.lose(&mut live.redis(), session, &node).await)?);
                 }
                 part.home.counts.evictions.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(

@@ -155,10 +155,8 @@ impl RedisLink {
     async fn once(&self, live: &Live, commands: &[Command]) -> Result<(), Trouble> {
         let part = &self.slot.part;
         let began = Instant::now();
-        let done = live.store.send(&mut live.redis(), &self.slot.id, self.handle, commands.to_vec()).await?;
-        if live.wire.is_closed() {
-            return Err(Trouble::Nonsense("the connection is not to be trusted"));
-        }
+        let done = live.store.send(&mut live.redis(), &self.slot.id, self.handle, commands.to_vec()).await;
+        let done = live.sound(done)?;
         part.home.counts.took(began.elapsed());
         self.slot.done(done);
         Ok(())
@@ -189,6 +187,7 @@ impl RedisLink {
             loop {
                 let live = attempts.next().await.ok()?;
                 let done = live.store.detach(&mut live.redis(), &self.slot.id, self.handle, ending).await;
+                let done = live.sound(done);
                 match attempts.done(&live, done, true) {
                     Ok(Some(done)) => return Some(done),
                     Ok(None) => {}

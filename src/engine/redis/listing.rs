@@ -17,7 +17,7 @@ pub(super) async fn look(part: &Part, session: &SessionId, after: Sequence, most
     let mut attempts = Attempts::new(part);
     loop {
         let live = attempts.next().await?;
-        let looked = live.store.look(&mut live.redis(), session, after, most).await;
+        let looked = live.sound(live.store.look(&mut live.redis(), session, after, most).await);
         if let Some(looked) = attempts.done(&live, looked, true)? {
             return Ok(looked);
         }
@@ -29,7 +29,7 @@ pub(super) async fn names(part: &Part, after: Option<&SessionId>, most: usize) -
     let mut attempts = Attempts::new(part);
     loop {
         let live = attempts.next().await?;
-        let names = live.store.names(&mut live.redis(), part.number, after, most).await;
+        let names = live.sound(live.store.names(&mut live.redis(), part.number, after, most).await);
         if let Some(names) = attempts.done(&live, names, true)? {
             return Ok(names);
         }

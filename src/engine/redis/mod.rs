@@ -38,11 +38,13 @@ pub use settings::{RedisSettings, RedisTls};
 pub use store::{Done, Store};
 pub use upkeep::{Beat, Pulse};
 
+use crate::random::{Random as _, SystemRandom};
+
 use counts::Counts;
 
 /// Bytes that no other has. Where there is no randomness a node can't have a name.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
+    SystemRandom.fill(&mut bytes).expect("the system has randomness");
     bytes
 }

@@ -88,6 +88,15 @@ impl Live {
         !self.wire.is_closed() && !self.left().is_zero()
     }
 
+    /// What came of a call, if what came is to be trusted: looked at once, and after it
+    /// came.
+    pub(super) fn sound<T>(&self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+        match result {
+            Ok(_) if self.wire.is_closed() => Err(Trouble::Nonsense("the connection is not to be trusted")),
+            result => result,
+        }
+    }
+
     pub(super) fn redis(&self) -> MultiplexedConnection {
         self.wire.redis()
     }
@@ -320,7 +329,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// What came of it, if that is known.
+    /// What came of it, if that is known; of a sound result.
     pub(super) fn done<T>(
         &mut self,
         live: &Arc<Live>,
@@ -328,8 +337,7 @@ impl<'a> Attempts<'a> {
         is_safe: bool,
     ) -> Result<Option<T>, Refusal> {
         let trouble = match result {
-            Ok(done) if !live.wire.is_closed() => return Ok(Some(done)),
-            Ok(_) => Trouble::Nonsense("it was moved"),
+            Ok(done) => return Ok(Some(done)),
             Err(trouble) => trouble,
         };
         self.part.trouble(live, &trouble);

@@ -36,8 +36,7 @@ pub(super) async fn catch_up(slot: Arc<Slot>) {
         let live = slot.part.when_live().await;
         Counts::add(&slot.part.home.counts.catch_ups);
         for (epoch, after) in lacks {
-            match live.store.read(&mut live.redis(), &slot.id, epoch, after).await {
-                _ if live.wire.is_closed() => {}
+            match live.sound(live.store.read(&mut live.redis(), &slot.id, epoch, after).await) {
                 Ok(Some(entries)) if !entries.is_empty() => slot.read(epoch, entries),
                 Ok(_) => {
                     Counts::add(&slot.part.home.counts.gaps);
@@ -73,10 +72,7 @@ pub(super) async fn resync(slot: &Arc<Slot>, live: &Arc<Live>) {
 
 async fn try_resync(slot: &Arc<Slot>, live: &Arc<Live>) -> Result<(), Trouble> {
     for (epoch, handles) in slot.streams() {
-        let done = live.store.settle(&mut live.redis(), &slot.id, &handles).await?;
-        if live.wire.is_closed() {
-            return Err(Trouble::Nonsense("the connection is not to be trusted"));
-        }
+        let done = live.sound(live.store.settle(&mut live.redis(), &slot.id, &handles).await)?;
         let (newest, are_here) = done.answer;
         if done.epoch != epoch {
             // Another life: what they had may be what nobody else has.
@@ -110,9 +106,10 @@ pub(super) async fn tell_gone(slot: &Arc<Slot>, live: &Arc<Live>) {
 async fn tell_one(slot: &Arc<Slot>, live: &Live, handle: Handle, ending: Ending) -> Result<(), Trouble> {
     let (redis, session) = (&mut live.redis(), &slot.id);
     let done = match ending {
-        Ending::Left => live.store.send(redis, session, handle, vec![Command::Leave]).await?,
-        ending => live.store.detach(redis, session, handle, ending).await?,
+        Ending::Left => live.store.send(redis, session, handle, vec![Command::Leave]).await,
+        ending => live.store.detach(redis, session, handle, ending).await,
     };
+    let done = live.sound(done)?;
     slot.done(done);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Which process is asked for which partition.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use redis::{Client, RedisResult, Value};
 use tokio::{sync::Mutex, time::Instant};
@@ -24,8 +24,15 @@ pub(super) struct Servers {
 struct Known {
     /// By address; the empty one is the only server, or the sentinels' primary.
     wires: HashMap<String, Arc<Wire>>,
-    /// A cluster's, and since when: first and last slot, host and port.
-    slots: Option<(Instant, Vec<(u16, u16, String, u16)>)>,
+    /// A cluster's, and since when.
+    slots: Option<(Instant, Vec<Slots>)>,
+}
+
+/// Some of a cluster's slots, and where they are.
+struct Slots {
+    all: RangeInclusive<u16>,
+    host: String,
+    port: u16,
 }
 
 impl Servers {
@@ -50,8 +57,8 @@ impl Servers {
         let slot: u16 =
             redis::cmd("CLUSTER").arg("KEYSLOT").arg(leases(partition)).query_async(&mut any.redis()).await?;
         let all = known.slots.as_ref().map_or(&[][..], |(_, all)| all);
-        let found = all.iter().find(|(first, last, ..)| (*first..=*last).contains(&slot));
-        let (_, _, host, port) = found.ok_or(Trouble::Nonsense("no server has this slot"))?;
+        let found = all.iter().find(|slots| slots.all.contains(&slot));
+        let Slots { host, port, .. } = found.ok_or(Trouble::Nonsense("no server has this slot"))?;
         let (host, port) = (host.clone(), *port);
         let client = self.settings.other(host.clone(), port)?;
         open(&mut known, &format!("{host}:{port}"), &client).await
@@ -84,7 +91,7 @@ async fn open(known: &mut Known, address: &str, client: &Client) -> Result<Arc<W
 }
 
 /// Which process has which slots.
-async fn slots(wire: &Wire) -> RedisResult<Vec<(u16, u16, String, u16)>> {
+async fn slots(wire: &Wire) -> RedisResult<Vec<Slots>> {
     let found: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut wire.redis()).await?;
     let mut slots = Vec::new();
     for range in found {
@@ -97,7 +104,7 @@ async fn slots(wire: &Wire) -> RedisResult<Vec<(u16, u16, String, u16)>> {
             (redis::from_redis_value(host.clone())?, redis::from_redis_value(port.clone())?);
         // One without a name is the one asked, by the name that it was asked by.
         let host = host.filter(|host| !host.is_empty() && host != "?").unwrap_or_else(|| wire.host().to_owned());
-        slots.push((first, last, host, port));
+        slots.push(Slots { all: first..=last, host, port });
     }
     Ok(slots)
 }

@@ -140,7 +140,7 @@ async fn listen(part: &Arc<Part>, ears: &Arc<Ears>) -> Result<(), Refusal> {
             let beat = Beat { lease: LEASE, watched: LEASE, patience: LEASE, ..Beat::default() };
             live.store.beat(&mut live.redis(), part.number, &beat).await
         };
-        if attempts.done(&live, asked.await, true)?.is_some() {
+        if attempts.done(&live, live.sound(asked.await), true)?.is_some() {
             return Ok(());
         }
         // That it failed was told the ears, too.

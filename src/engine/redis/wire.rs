@@ -62,7 +62,10 @@ impl Wire {
             .set_response_timeout(Some(ANSWER_TIMEOUT))
             .set_push_sender({
                 let (closed, channels) = (closed.clone(), Arc::clone(&channels));
-                move |push| Ok::<_, ()>(hear(&closed, &channels, &push))
+                move |push| {
+                    hear(&closed, &channels, &push);
+                    Ok::<_, ()>(())
+                }
             });
         let redis = client.get_multiplexed_async_connection_with_config(&config).await;
         let mut redis = redis.map_err(|error| unfit(&error).map_or_else(|| error.into(), Trouble::Unfit))?;

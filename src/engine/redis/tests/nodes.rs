@@ -59,7 +59,7 @@ impl Nodes {
         };
         let mut redis = self.bed.redis.clone();
         let store = self.stores[node].at(2 * SECOND);
-        let joined = store.join(&mut redis, &self.name, Some(LIFE), join);
+        let joined = store.join(&mut redis, &self.name, None, join);
         let Done { answer, effects, .. } = self.bed.runtime.block_on(joined).unwrap();
         (answer.unwrap(), effects.into_iter().map(|(_, effect)| effect).collect())
     }
