@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fuzz", &[]),
     ("random", &[]),
     ("session", &["clock", "domain"]),
-    ("engine", &["clock", "domain", "session"]),
+    ("engine", &["clock", "domain", "random", "session"]),
     ("auth", &["clock", "domain"]),
     ("telemetry", &["clock", "domain"]),
     ("hub", &["clock", "domain", "session", "engine", "telemetry"]),
