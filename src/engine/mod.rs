@@ -252,6 +252,9 @@ pub trait Room: Send {
     /// A stream receives from here on.
     fn attach(&mut self, handle: Handle, view: View, outlet: OutletId);
 
+    /// What is delivered comes after this place, which is where the session is.
+    fn reached(&mut self, _: Sequence) {}
+
     /// A stream receives no more, and ends.
     fn release(&mut self, handle: Handle, farewell: Farewell);
 

@@ -91,6 +91,8 @@ pub(super) struct Joined {
     pub(super) grant: Arc<Grant>,
     /// When its token expires.
     pub(super) until: Option<Instant>,
+    /// Whether its connection began with it.
+    pub(super) is_new: bool,
 }
 
 /// What becomes of a frame after the first.
@@ -199,10 +201,10 @@ impl Reader {
             Outcome::Resumed => metrics.resumes.increment(1),
             Outcome::ResumedWithGap => metrics.resumes_with_gap.increment(1),
         }
-        let resumable = !admission.window.is_zero();
+        let (resumable, is_new) = (!admission.window.is_zero(), admission.outcome == Outcome::New);
         let held = wire::preamble_held(&admission);
         self.outbox.open(wire::preamble(admission, limits), held, resumable);
-        Ok(Joined { link: joined.link, grant, until })
+        Ok(Joined { link: joined.link, grant, until, is_new })
     }
 
     async fn serve<B: Body<Data = Bytes> + Unpin>(

@@ -275,13 +275,15 @@ impl Outbox {
         if most != 0 && count > most { Err(count) } else { Ok(()) }
     }
 
-    /// The stream receives from here on.
+    /// The stream receives from here on. Its client may have been told already that it is
+    /// in: an engine that waits for earlier events lets it in before.
     pub(super) fn follow(&self, following: Following) {
         let carried = following.at.block.carried;
         self.pass(carried);
-        let mut state = lock(&self.state);
-        state.feed = Some(Arc::clone(&following.feed));
-        state.following = Some(Box::new(following));
+        self.change(|state| {
+            state.feed = Some(Arc::clone(&following.feed));
+            state.following = Some(Box::new(following));
+        });
     }
 
     /// The session's side ends the stream; its client is told once it was told

@@ -154,7 +154,7 @@ impl HubRoom {
     }
 
     /// Everything up to here was handed on.
-    fn reached(&mut self, sequence: Sequence) {
+    fn is_at(&mut self, sequence: Sequence) {
         self.latest = sequence;
         for group in &self.groups {
             group.feed.latest.store(sequence, Ordering::Release);
@@ -188,7 +188,7 @@ impl HubRoom {
             let receivers = group.seats.len() - usize::from(causing.is_some_and(|seat| seat.is_spared(cause)));
             self.hub.metrics.deliveries.increment((receivers * admitted) as u64);
         }
-        self.reached(last);
+        self.is_at(last);
     }
 
     /// Tells outcomes: each once those of `entries` before it have been told.
@@ -244,7 +244,7 @@ impl HubRoom {
             }
         }
         self.hub.metrics.deliveries.increment(deliveries);
-        self.reached(entry.sequence);
+        self.is_at(entry.sequence);
     }
 }
 
@@ -297,6 +297,10 @@ impl Room for HubRoom {
         outbox.follow(Following { at: group.chain.end(), feed, me: handle.connection, suppress_own_signals });
         self.index.insert(handle.connection, Place { group: at, seat: group.seats.len() });
         group.seats.push(Seat { handle, suppress_own_signals, outbox });
+    }
+
+    fn reached(&mut self, sequence: Sequence) {
+        self.is_at(sequence);
     }
 
     fn release(&mut self, handle: Handle, farewell: Farewell) {
@@ -421,6 +425,22 @@ mod tests {
         let frames: Vec<_> = outlets.iter().map(next).collect();
         assert_eq!(ENCODED.with(Cell::get) - before, 1);
         assert!(frames.iter().all(|frame| *frame == "event 1" && frame.as_ptr() == frames[0].as_ptr()));
+    }
+
+    #[test]
+    fn who_is_told_that_it_is_in_before_it_is_attached_gets_what_comes_after() {
+        let (hub, mut room) = hub();
+        let outlet = hub.admit(None, Arc::default(), 1).expect("a place");
+        outlet.outbox().open(Box::new(std::iter::once(Bytes::from_static(b"joined"))), 0, true);
+        let mut reading = Reading::new(Arc::clone(outlet.outbox()));
+        assert_eq!(reading.take(), Next::Frames(Bytes::from_static(b"joined")));
+        assert_eq!(reading.take(), Next::Idle(0));
+        outlet.outbox().bell().take();
+        let handle = Handle { connection: ConnectionId::from_random([1; 16]), generation: 1 };
+        room.attach(handle, View::default(), outlet.id());
+        assert_eq!(outlet.outbox().bell().take(), 1, "it looks for it");
+        room.deliver(&broadcast(), &mut Vec::new());
+        assert_eq!(reading.take(), Next::Frames(Bytes::from_static(b"event 1")));
     }
 
     #[test]

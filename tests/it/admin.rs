@@ -77,6 +77,10 @@ async fn what_is_not_there_is_404_and_what_is_no_get_is_405() {
 #[tokio::test]
 async fn sessions_connections_and_streams_are_gauged() {
     let server = TestServer::start().await;
+    if server.has_many_nodes() {
+        // Whoever has no stream is on none of them, and counted by none.
+        return;
+    }
     let mut first = server.join("s").enter().await;
     let second = server.join("s").enter().await;
     let lost = server.join("t").window(MINUTE).enter().await;

@@ -183,7 +183,8 @@ async fn a_large_snapshot_comes_in_pages_before_any_sequenced_event() {
     assert!(joined.more_connections);
     let mut pages = vec![joined.connections];
     // Comes while the pages are read, and must wait behind them.
-    let mut late = members.into_iter().next().unwrap();
+    let mut members = members;
+    let late = &mut members[0];
     let sent = late.send("", "late");
     late.accepted(sent).await;
     loop {
@@ -205,7 +206,8 @@ async fn a_large_snapshot_comes_in_pages_before_any_sequenced_event() {
     }
     let ids: BTreeSet<_> = pages.iter().flatten().map(|connection| &connection.connection_id).collect();
     assert_eq!((ids.len(), pages.iter().flatten().count()), (601, 601));
-    assert!(matches!(stream.next().await, Some(Event::Signal(signal)) if signal.sequence > joined.sequence));
+    let next = stream.next().await;
+    assert!(matches!(&next, Some(Event::Signal(signal)) if signal.sequence > joined.sequence), "{next:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::Instant};
 use crate::{
     domain::{ConnectionId, Ending, Limits, Named, Refusal, ResumeToken, Sequence, SessionId},
     engine::{BoxFuture, Connections, Engine, Figure, FigureValue, Joined, Node, OutletId, Page, Stats, Watch},
-    session::{Admission, Facts, Handle as StreamHandle, Join, ServerAccepted, ServerSend, nobody_there},
+    session::{
+        Admission, Command, Facts, Handle as StreamHandle, Join, Outcome, ServerAccepted, ServerSend, nobody_there,
+    },
 };
 
 use super::{
@@ -97,8 +99,16 @@ impl Drop for Joining {
     fn drop(&mut self) {
         self.0.close();
         if let Ok(Ok(joined)) = self.0.try_recv() {
-            joined.link.detach(Ending::Broken);
+            let_go(&joined);
         }
+    }
+}
+
+/// Nobody waits for a join any more. Who is new knows no secret to come back with.
+fn let_go(joined: &Joined) {
+    match joined.admission.outcome {
+        Outcome::New => joined.link.submit(Command::Leave),
+        Outcome::Resumed | Outcome::ResumedWithGap => joined.link.detach(Ending::Broken),
     }
 }
 
@@ -235,7 +245,7 @@ impl Engine for RedisEngine {
             let home = Arc::clone(&part.home);
             home.spawn(async move {
                 if let Err(Ok(joined)) = told.send(join(part, session, outlet, wish).await) {
-                    joined.link.detach(Ending::Broken);
+                    let_go(&joined);
                 }
             });
             let mut joining = Joining(hears);

@@ -102,6 +102,13 @@ impl Mirror {
         }
     }
 
+    /// Where this begins, for who has seen nothing yet: what is delivered comes after it.
+    #[must_use]
+    pub fn begins(&self, effects: &[Placed]) -> Option<Sequence> {
+        let (place, _) = effects.iter().find(|(_, effect)| is_telling(effect))?;
+        self.seen.is_none().then_some(*place)
+    }
+
     /// The newest place heard of.
     #[must_use]
     pub fn newest(&self) -> Sequence {

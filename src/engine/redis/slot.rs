@@ -124,6 +124,9 @@ impl Slot {
                     .insert(handle, Seat { outlet: Some(arrival.outlet), link: arrival.link, window: arrival.window });
                 self.part.home.counts.stream(1);
             }
+            if let Some(place) = life.mirror.begins(&effects) {
+                life.room.reached(place);
+            }
             let mut deeds = Vec::new();
             life.mirror.answered(epoch, effects, &mut deeds);
             missed = self.carry_out(life, deeds, overflowed);

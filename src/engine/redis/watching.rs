@@ -202,7 +202,8 @@ impl Watching {
 
     /// Whether what was told while the listing was made isn't in it.
     fn is_news(&mut self, told: &News) -> bool {
-        let at = (told.epoch, told.place);
+        let place = if matches!(told.change, Change::SessionEnded(..)) { Sequence::MAX } else { told.place };
+        let at = (told.epoch, place);
         let is_news = match self.listed.get(&told.session) {
             Some(listed) => at > *listed,
             // It began after the listing, or was over before it.

@@ -439,10 +439,13 @@ impl Drop for JoinStream {
         let ending = self.outgoing.ending();
         match mem::replace(&mut self.phase, Phase::Deaf) {
             Phase::Serving(joined) => detach(&joined, ending),
-            // A join that the engine lets in must be let go again.
+            // A join that the engine lets in must be let go again: for good, when its
+            // client has never heard of the connection, and so can't come back to it.
             Phase::Joining(joining) => drop(tokio::spawn(async move {
-                if let Ok(joined) = joining.await {
-                    joined.link.detach(ending);
+                match joining.await {
+                    Ok(Joined { link, is_new: true, .. }) => link.submit(Command::Leave),
+                    Ok(joined) => joined.link.detach(ending),
+                    Err(_) => {}
                 }
             })),
             Phase::Opening { .. } | Phase::Deaf => {}

@@ -16,7 +16,7 @@ use signalbox::{
     server::{ServeArgs, Server},
 };
 
-use super::{Event, JoinBuilder, Member, Raw, from_server, soon};
+use super::{Event, JoinBuilder, Member, Raw, from_server, redis::RedisServer, soon};
 
 #[derive(Parser)]
 struct Arguments {
@@ -31,6 +31,8 @@ pub(crate) struct TestServer {
     channel: Channel,
     shutdown: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
+    /// Kept as long as the server.
+    redis: Option<RedisServer>,
 }
 
 impl TestServer {
@@ -42,7 +44,13 @@ impl TestServer {
     /// One with flags, as `--signal-burst`, `3`.
     pub(crate) async fn with(flags: &[&str]) -> Self {
         let ports = ["signalbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        let arguments = Arguments::try_parse_from(ports.iter().chain(flags)).unwrap();
+        // The whole suite runs over Redis when it is told so: each server has one of its own.
+        let over_redis = std::env::var("SIGNALBOX_TESTS_ENGINE").is_ok_and(|engine| engine == "redis");
+        let redis = over_redis.then(|| RedisServer::start().expect("a redis-server"));
+        let url = redis.as_ref().map(RedisServer::url);
+        let engine = url.iter().flat_map(|url| ["--engine", "redis", "--redis-url", url]);
+        let arguments = ports.iter().copied().chain(flags.iter().copied()).chain(engine);
+        let arguments = Arguments::try_parse_from(arguments).unwrap();
         let server = Server::bind(arguments.serve.check().unwrap()).unwrap();
         let address = server.grpc_address().unwrap();
         let admin = server.admin_address().unwrap().unwrap();
@@ -56,7 +64,20 @@ impl TestServer {
             true => Channel::from_static("http://localhost").connect_lazy(),
             false => connect(address).await,
         };
-        Self { address, admin, channel, shutdown: Some(shutdown), running }
+        if redis.is_some() {
+            soon("a server that is ready", async {
+                while http_get(admin, "/readyz").await.0 != 200 {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+        Self { address, admin, channel, shutdown: Some(shutdown), running, redis }
+    }
+
+    /// Whether it is one of many, or could be.
+    pub(crate) fn has_many_nodes(&self) -> bool {
+        self.redis.is_some()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
