@@ -251,12 +251,7 @@ impl Driver {
             while !self.streams.is_empty() {
                 let (id, came) = next(&mut self.streams, None, &self.connector).await;
                 match came {
-                    Came::Response(_) => {
-                        // It is in. More than one leave is as good as one.
-                        for stream in self.streams.iter().filter(|stream| stream.id == id) {
-                            let _ = stream.requests.send(JoinRequest { frame: Some(Frame::Leave(Leave {})) });
-                        }
-                    }
+                    Came::Response(_) => self.leave(id),
                     Came::Ended(_) => self.streams.retain(|stream| stream.id != id),
                     Came::Token(_) => {}
                 }
@@ -264,6 +259,13 @@ impl Driver {
         };
         // If it takes longer, the server finds out by itself.
         let _ = tokio::time::timeout(PARTING, parted).await;
+    }
+
+    /// Leaves where it is in. More than one leave is as good as one.
+    fn leave(&self, id: StreamId) {
+        for stream in self.streams.iter().filter(|stream| stream.id == id) {
+            let _ = stream.requests.send(JoinRequest { frame: Some(Frame::Leave(Leave {})) });
+        }
     }
 
     /// Does what the machine wants done; false when nothing follows.
@@ -317,6 +319,10 @@ impl Driver {
     fn take(&mut self, stream: StreamId, came: Came) {
         if matches!(came, Came::Ended(_)) {
             self.streams.retain(|one| one.id != stream);
+        }
+        // It was asked to leave before it heard that it is in: nothing else may come.
+        if matches!(came, Came::Response(_)) && self.shared.drive(|machine, _| machine.has_left()) {
+            self.leave(stream);
         }
         self.shared.drive(|machine, now| match came {
             Came::Token(Some(left)) => machine.token_expires(left, now),
