@@ -19,6 +19,7 @@ mod joining;
 mod layering;
 mod leaving;
 mod limits;
+mod many_nodes;
 mod once;
 mod process;
 mod resume;

@@ -140,7 +140,11 @@ impl RedisLink {
             };
             part.trouble(&live, &trouble);
             if trouble.is_final() {
-                return self.refuse(&mut commands, &away(&trouble.to_string()), |_| true);
+                let leaves = commands.len() > 1 && matches!(commands.last(), Some(Command::Leave));
+                let leave = commands.split_off(commands.len() - usize::from(leaves));
+                self.refuse(&mut commands, &away(&trouble.to_string()), |_| true);
+                commands = leave;
+                continue;
             }
             if !trouble.changed_nothing() {
                 is_begun = true;

@@ -17,6 +17,7 @@ macro_rules! script {
 
 script!(JOIN, "#!lua", "scripts/join.lua");
 script!(SEND, "#!lua", "scripts/send.lua");
+script!(LEAVE, "#!lua flags=allow-oom", "scripts/send.lua");
 script!(SERVER, "#!lua", "scripts/server.lua");
 script!(DETACH, "#!lua flags=allow-oom", "scripts/detach.lua");
 script!(LOST, "#!lua flags=allow-oom", "scripts/lost.lua");

@@ -151,7 +151,9 @@ impl Store {
         commands: Vec<Command>,
     ) -> Call<Done<()>> {
         let keys = Keys::of(session, self.partitions);
-        let mut call = self.call(&scripts::SEND, &keys, session);
+        // Leaving is possible when memory is short, too.
+        let leaves = matches!(commands[..], [Command::Leave]);
+        let mut call = self.call(if leaves { &scripts::LEAVE } else { &scripts::SEND }, &keys, session);
         call.key(keys.outcomes(&from.connection));
         // Those named by scripts count from the first.
         let mut named_keys = 9;

@@ -43,11 +43,20 @@ impl TestServer {
 
     /// One with flags, as `--signal-burst`, `3`.
     pub(crate) async fn with(flags: &[&str]) -> Self {
-        let ports = ["signalbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         // The whole suite runs over Redis when it is told so: each server has one of its own.
         let over_redis = std::env::var("SIGNALBOX_TESTS_ENGINE").is_ok_and(|engine| engine == "redis");
         let redis = over_redis.then(|| RedisServer::start().expect("a redis-server"));
         let url = redis.as_ref().map(RedisServer::url);
+        Self::at(url, flags, redis).await
+    }
+
+    /// One of those that share a Redis.
+    pub(crate) async fn on(redis: &RedisServer, flags: &[&str]) -> Self {
+        Self::at(Some(redis.url()), flags, None).await
+    }
+
+    async fn at(url: Option<String>, flags: &[&str], redis: Option<RedisServer>) -> Self {
+        let ports = ["signalbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let engine = url.iter().flat_map(|url| ["--engine", "redis", "--redis-url", url]);
         let arguments = ports.iter().copied().chain(flags.iter().copied()).chain(engine);
         let arguments = Arguments::try_parse_from(arguments).unwrap();
@@ -64,7 +73,7 @@ impl TestServer {
             true => Channel::from_static("http://localhost").connect_lazy(),
             false => connect(address).await,
         };
-        if redis.is_some() {
+        if url.is_some() {
             soon("a server that is ready", async {
                 while http_get(admin, "/readyz").await.0 != 200 {
                     tokio::task::yield_now().await;
