@@ -55,7 +55,8 @@ impl TestServer {
         Self::at(Some(redis.url()), flags, None).await
     }
 
-    async fn at(url: Option<String>, flags: &[&str], redis: Option<RedisServer>) -> Self {
+    /// One with this engine, if it has another than that in memory.
+    pub(crate) async fn at(url: Option<String>, flags: &[&str], redis: Option<RedisServer>) -> Self {
         let ports = ["signalbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let engine = url.iter().flat_map(|url| ["--engine", "redis", "--redis-url", url]);
         let arguments = ports.iter().copied().chain(flags.iter().copied()).chain(engine);

@@ -1,6 +1,8 @@
 //! Many nodes on one Redis, and what becomes of them when it goes. The storm of
 //! faults is the proof's; here is what one person would see.
 
+mod cluster;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
