@@ -59,7 +59,14 @@ async fn play(from: u64, total: Duration, each: Duration, enough: impl Fn(&Repor
     let mut report = Report::default();
     for seed in from.. {
         let mut server = Nodes::one(FLAGS).await;
-        let plan = Plan { seed, members: 32, storm: each, restarts_within: Duration::from_secs(5), blows: &[] };
+        let plan = Plan {
+            seed,
+            members: 32,
+            storm: each,
+            restarts_within: Duration::from_secs(5),
+            blows: &[],
+            rolling: false,
+        };
         let ran = run(plan, &mut server).await;
         println!("seed {seed}: {} faults, {} violations", ran.played.all(), ran.verdict.violations.len());
         let failed = report.add(seed, ran);
@@ -98,7 +105,7 @@ async fn play_many(blows: &[Blow], storm: Duration) {
     let mut report = Report::default();
     for seed in from..from + seeds {
         let Some(mut nodes) = Nodes::many(FLAGS, 3).await else { return };
-        let plan = Plan { seed, members: 24, storm, restarts_within: Duration::from_secs(5), blows };
+        let plan = Plan { seed, members: 24, storm, restarts_within: Duration::from_secs(5), blows, rolling: false };
         let ran = run(plan, &mut nodes).await;
         println!("seed {seed}: {} faults, {} violations", ran.played.all(), ran.verdict.violations.len());
         if report.add(seed, ran) {
@@ -122,4 +129,23 @@ async fn nothing_is_whatever_happens_to_redis() {
     let blow = |name: &str| Blow::ALL.into_iter().find(|blow| format!("{blow:?}") == name).expect("a blow's name");
     let blows = asked.map_or_else(|| Blow::ALL.to_vec(), |asked| asked.split(',').map(blow).collect());
     play_many(&blows, Duration::from_secs(30)).await;
+}
+
+/// An upgrade under load, node after node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_not_even_a_gap_in_a_rolling_restart() {
+    // With a log that reaches back over a restart, as the defaults' does.
+    let flags = ["--log-events", "20000", "--log-bytes", "0", "--outbox-events", "0", "--drain-timeout", "2s"];
+    let Some(mut nodes) = Nodes::many(&flags, 3).await else { return };
+    let storm = Duration::from_secs(8);
+    let within = Duration::from_secs(1);
+    let plan = Plan { seed: 1, members: 24, storm, restarts_within: within, blows: &[], rolling: true };
+    let ran = run(plan, &mut nodes).await;
+    let (drains, counts) = (ran.drains, ran.verdict.counts.clone());
+    let mut report = Report::default();
+    report.add(1, ran);
+    println!("{report}");
+    report.assert_kept();
+    assert!(drains >= 6 && counts.resumes >= 48, "every node twice: {drains} drains, {} resumes", counts.resumes);
+    assert_eq!(counts.gaps.all(), 0, "gaps");
 }

@@ -47,7 +47,7 @@ pub(crate) async fn live(stage: Arc<Stage>, number: usize) {
     for life in 0.. {
         stage.is(number, Status::Busy("joining"));
         let window = Duration::from_millis([0, 400, 1_500, 3_000, 3_000, 3_000, 5_000, 5_000][dice.random_range(0..8)]);
-        let window = if number == 0 { Duration::from_secs(5) } else { window };
+        let window = if number == 0 || stage.is_steady { Duration::from_secs(5) } else { window };
         let Some((session, events)) = join(&stage, client, window, &mut dice).await else { break };
         let recorder = stage.recorder(format!("{number}.{life}"));
         let life = Life {
@@ -156,6 +156,7 @@ impl Life<'_> {
 
     async fn act(&mut self) {
         match self.dice.random_range(0..1_000) {
+            0..20 if self.stage.is_steady => self.send(),
             0..6 if self.number > 0 => {
                 self.is(Status::Busy("leaving"));
                 self.session.leave().await;

@@ -31,6 +31,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) restarts_within: Duration,
     /// What may happen to what nodes share, instead.
     pub(crate) blows: &'a [Blow],
+    /// Nothing but servers that are drained, one after the other, as in an upgrade:
+    /// the network is well, and everybody may be away for seconds.
+    pub(crate) rolling: bool,
 }
 
 /// What came of a run.
@@ -71,16 +74,23 @@ impl Proxies {
 
 pub(crate) async fn run(plan: Plan<'_>, cluster: &mut impl Cluster) -> Ran {
     let addresses = cluster.addresses();
+    let (seed, plan_rolling) = (plan.seed, plan.rolling);
     let proxies = Proxies {
-        faulty: Proxy::start(move |connection| faults::Plan::of(plan.seed, connection), addresses.clone())
-            .await
-            .expect("a port"),
+        faulty: Proxy::start(
+            move |connection| match plan_rolling {
+                true => faults::Plan::default(),
+                false => faults::Plan::of(seed, connection),
+            },
+            addresses.clone(),
+        )
+        .await
+        .expect("a port"),
         clean: Proxy::start(|_| faults::Plan::default(), addresses).await.expect("a port"),
     };
     let [faulty, clean] = [&proxies.faulty, &proxies.clean].map(|proxy| format!("http://{}", proxy.address()));
     let office = Office::at(clean.clone()).expect("an address");
     let clients = (client(&faulty).expect("a client"), client(&clean).expect("a client"));
-    let stage = Arc::new(Stage::new(plan.seed, clients.0, clients.1));
+    let stage = Arc::new(Stage::new(plan.seed, plan.rolling, clients.0, clients.1));
 
     let backend = tokio::spawn(backend::push(Arc::clone(&stage), office.clone(), faulty));
     let members: Vec<_> =
@@ -131,6 +141,15 @@ async fn storm(plan: Plan<'_>, cluster: &mut impl Cluster, proxies: &Proxies) ->
             let time = pause(&mut dice, if blow == Blow::Stalled { 6_000 } else { 1_000 });
             *struck.blows.entry(blow).or_default() += 1;
             cluster.strike(blow, time).await;
+            continue;
+        }
+        if plan.rolling {
+            let node = struck.drains as usize % cluster.addresses().len();
+            proxies.lead_to(cluster, Some(node));
+            cluster.stop(node, Manner::Drained).await;
+            cluster.start(node).await;
+            proxies.lead_to(cluster, None);
+            struck.drains += 1;
             continue;
         }
         let node = dice.random_range(0..cluster.addresses().len());

@@ -46,6 +46,8 @@ pub(crate) enum Scene {
 /// The stage of a run.
 pub(crate) struct Stage {
     pub(crate) seed: u64,
+    /// Everybody may be away for seconds, and stays.
+    pub(crate) is_steady: bool,
     /// Through the faults.
     pub(crate) faulty: Client,
     /// Past them.
@@ -62,9 +64,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stage {
-    pub(crate) fn new(seed: u64, faulty: Client, clean: Client) -> Self {
+    pub(crate) fn new(seed: u64, is_steady: bool, faulty: Client, clean: Client) -> Self {
         Self {
             seed,
+            is_steady,
             faulty,
             clean,
             calm: CancellationToken::new(),
