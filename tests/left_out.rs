@@ -3,7 +3,8 @@
 
 fn main() {
     println!(
-        "\nleft out here, run by tests/all: Python against the release binary, README.md's commands, h2spec, \
+        "\nleft out here, run by tests/all: Python against the release binary, README.md's commands, the same over \
+         Redis, h2spec, \
          counting the instructions of the hot paths, buf lint"
     );
 }
