@@ -225,8 +225,8 @@ async fn an_old_redis_is_refused_at_start_with_a_sentence() {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            while let Some(line) = lines.next() {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            for line in lines {
                 let answer = match line.to_uppercase().as_str() {
                     "HELLO" => "%1\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n".to_owned(),
                     "CLIENT" => "+OK\r\n".to_owned(),
