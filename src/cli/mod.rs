@@ -5,6 +5,7 @@
 mod bench;
 mod connect;
 mod disconnect;
+mod doctor;
 mod failure;
 mod join;
 mod json;
@@ -60,6 +61,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Disconnect a connection for good
     Disconnect(disconnect::DisconnectArgs),
+    /// See whether what a server with these flags would depend on will do, and what to mend
+    Doctor(Box<doctor::DoctorArgs>),
     /// Sign a token, for a server with the same secret
     Token(token::TokenArgs),
     /// Put load on a server and measure what it costs
@@ -110,6 +113,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Sessions(args)) => sessions::run(args).await,
         Some(Command::Watch(args)) => watch::run(args).await,
         Some(Command::Disconnect(args)) => disconnect::run(args).await,
+        Some(Command::Doctor(args)) => doctor::run(*args).await,
         Some(Command::Token(args)) => token::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).await,
         Some(Command::Completions { shell }) => completions(shell),

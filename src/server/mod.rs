@@ -31,6 +31,8 @@ use crate::{
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
 pub use places::TransportCaps;
 pub use shared::EngineSettings;
+#[cfg(feature = "redis")]
+pub use shared::PARTITIONS;
 pub use tls::TlsSettings;
 pub use tokens::TokenSettings;
 pub use workers::worker_runtime;

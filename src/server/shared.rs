@@ -9,7 +9,7 @@ use super::config::EngineKind;
 /// Into how many partitions the sessions are divided: enough for the largest cluster of
 /// Redis that one would want, and few enough that each node can keep a lease in all.
 #[cfg(feature = "redis")]
-const PARTITIONS: crate::engine::redis::Partitions = crate::engine::redis::Partitions::new(32);
+pub const PARTITIONS: crate::engine::redis::Partitions = crate::engine::redis::Partitions::new(32);
 
 /// Where sessions live.
 #[derive(Clone, Debug, Default)]

@@ -114,6 +114,11 @@ pub(super) fn partitions() -> String {
     format!("{PREFIX}:{{0}}:partitions")
 }
 
+/// Nobody's: to see what this user may do.
+pub(super) fn doctor() -> String {
+    format!("{PREFIX}:{{0}}:doctor")
+}
+
 /// The channel on which is told who comes and goes, in one partition.
 pub(super) fn watch(partition: u16) -> String {
     format!("{PREFIX}:{{{partition}}}:watch")

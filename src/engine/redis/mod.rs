@@ -9,6 +9,7 @@
 
 mod counts;
 mod engine;
+mod examine;
 mod keeper;
 mod keys;
 mod link;
@@ -31,6 +32,7 @@ mod wire;
 
 pub use counts::Observe;
 pub use engine::RedisEngine;
+pub use examine::{Finding, Verdict};
 pub use keys::{Keys, Partitions, channel, leases};
 pub use mirror::{Deed, Mirror};
 pub use reply::{Placed, Push, Seated, Trouble};

@@ -70,7 +70,7 @@ impl Wire {
         let redis = client.get_multiplexed_async_connection_with_config(&config).await;
         let mut redis = redis.map_err(|error| unfit(&error).map_or_else(|| error.into(), Trouble::Unfit))?;
         let about: String = redis::cmd("INFO").query_async(&mut redis).await?;
-        let about = About(about);
+        let about = About::new(about);
         about.check()?;
         let host = match client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
@@ -142,6 +142,10 @@ fn hear(closed: &CancellationToken, channels: &Mutex<HashMap<String, Weak<dyn He
 pub(super) struct About(String);
 
 impl About {
+    pub(super) fn new(told: String) -> Self {
+        Self(told)
+    }
+
     pub(super) fn fact(&self, name: &str) -> &str {
         let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().trim_end()

@@ -246,3 +246,33 @@ async fn an_old_redis_is_refused_at_start_with_a_sentence() {
     let (said, code) = soon("the end of a server", said).await.unwrap();
     assert!(code == Some(1) && said.contains("it is Redis 6.2.14; it must be 7.0 or newer"), "{code:?}: {said}");
 }
+
+/// What the doctor says of a Redis, and its exit code.
+fn doctor(url: &str, more: &[&str]) -> (String, Option<i32>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_signalbox"))
+        .args(["doctor", "--engine", "redis", "--redis-url", url])
+        .args(more)
+        .output()
+        .expect("the binary");
+    (String::from_utf8(output.stdout).expect("text"), output.status.code())
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_is_well_and_what_to_mend() {
+    let Some(redis) = RedisServer::start() else { return };
+    let (said, code) = doctor(&redis.url(), &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for what in
+        ["ok   version       Redis 7", "warn memory        no limit", "to mend it: set maxmemory", "ok   permissions"]
+    {
+        assert!(said.contains(what), "{what} is not in\n{said}");
+    }
+    assert_eq!(redis.get::<usize>(redis::cmd("EXISTS").arg("signalbox:{0}:doctor")), 0);
+    redis.ask(redis::cmd("ACL").arg(&["SETUSER", "weak", "on", ">pw", "~*", "&*", "+@all", "-eval"][..]));
+    let (said, code) = doctor(&redis.url().replace('?', "?user=weak&pass=pw&"), &["--json"]);
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!((code, last["what"].as_str(), last["verdict"].as_str()), (Some(1), Some("permissions"), Some("bad")));
+    assert!(last["is"].as_str().unwrap().contains("EVAL") && last["mend"].as_str().unwrap().contains("ACL SETUSER"));
+    let (said, code) = doctor("redis://127.0.0.1:1", &[]);
+    assert!(code == Some(1) && said.contains("bad  reach") && said.contains("see that it runs"), "{said}");
+}
