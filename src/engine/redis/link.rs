@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Ending, Refusal},
+    domain::{Charge, Ending, Named, Refusal, Spent},
     engine::{Link, lock},
     session::{Command, Handle, SendResult},
 };
@@ -38,11 +38,14 @@ pub(super) struct RedisLink {
     over: CancellationToken,
 }
 
-#[derive(Default)]
 struct Queue {
     commands: VecDeque<Command>,
     ending: Option<Ending>,
     is_served: bool,
+    /// How many bytes these take, and those that Redis is being asked: when it is slow, or
+    /// away, senders must not fill this node's memory.
+    bytes: usize,
+    charge: Charge,
 }
 
 enum Work {
@@ -53,7 +56,9 @@ enum Work {
 impl RedisLink {
     pub(super) fn new(slot: &Arc<Slot>, handle: Handle) -> Arc<Self> {
         let slot = Arc::clone(slot);
-        Arc::new(Self { slot, handle, queue: Mutex::default(), over: CancellationToken::new() })
+        let charge = Charge::new(&slot.part.home.node.budget(), Spent::Waiting);
+        let queue = Queue { commands: VecDeque::new(), ending: None, is_served: false, bytes: 0, charge };
+        Arc::new(Self { slot, handle, queue: Mutex::new(queue), over: CancellationToken::new() })
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -83,11 +88,46 @@ impl RedisLink {
         }
     }
 
+    /// Takes commands in, as long as there is place for them; the others are refused.
+    fn submit(self: &Arc<Self>, commands: impl Iterator<Item = Command>) {
+        let mut refused = Vec::new();
+        self.add(|queue| {
+            let share = self.slot.part.home.node.budget().share();
+            for command in commands {
+                let bytes = size(&command);
+                match command {
+                    Command::Send(send_id, _) | Command::Disconnect(send_id, _) if queue.bytes + bytes > share => {
+                        let refusal = away("it is slow, and as much waits for it as this node has memory for");
+                        refused.push(SendResult { send_id, outcome: Err(refusal) });
+                    }
+                    command => {
+                        queue.bytes += bytes;
+                        queue.commands.push_back(command);
+                    }
+                }
+            }
+            queue.charge.set(queue.bytes);
+        });
+        if !refused.is_empty() {
+            self.slot.answer(self.handle, &refused);
+        }
+    }
+
+    /// So many bytes of commands are dealt with.
+    fn is_done(&self, bytes: usize) {
+        let mut queue = lock(&self.queue);
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        let left = queue.bytes;
+        queue.charge.set(left);
+    }
+
     fn next(&self) -> Option<Work> {
         let mut queue = lock(&self.queue);
         if self.over.is_cancelled() {
             queue.commands.clear();
             queue.ending = None;
+            queue.bytes = 0;
+            queue.charge.set(0);
         }
         if !queue.commands.is_empty() {
             let count = queue.commands.len().min(TOGETHER);
@@ -101,10 +141,12 @@ impl RedisLink {
         while let Some(work) = self.next() {
             match work {
                 Work::Commands(commands) => {
+                    let bytes = commands.iter().map(size).sum();
                     tokio::select! {
                         () = self.ask(commands) => {}
                         () = self.over.cancelled() => {}
                     }
+                    self.is_done(bytes);
                 }
                 Work::Detach(ending) => {
                     self.detach(ending).await;
@@ -210,17 +252,30 @@ impl RedisLink {
     }
 }
 
+/// How many bytes of memory a command takes.
+fn size(command: &Command) -> usize {
+    let more = match command {
+        Command::Send(_, Ok((signal, to))) => {
+            let names = to.as_ref().map_or(0, |to| to.named().iter().map(Named::size).sum());
+            signal.data().len() + signal.kind().as_str().len() + names
+        }
+        Command::Disconnect(_, Ok(named)) => named.size(),
+        Command::Send(_, Err(refusal)) | Command::Disconnect(_, Err(refusal)) => refusal.message.len(),
+        Command::Leave => 0,
+    };
+    std::mem::size_of::<Command>() + more
+}
+
 /// What an engine's users hold: it knows its stream.
 pub(super) struct Held(pub(super) Arc<RedisLink>);
 
 impl Link for Held {
     fn submit(&self, command: Command) {
-        self.0.add(|queue| queue.commands.push_back(command));
+        self.0.submit(std::iter::once(command));
     }
 
     fn submit_all(&self, commands: &mut Vec<Command>) {
-        self.0.add(|queue| queue.commands.extend(commands.drain(..)));
-        commands.clear();
+        self.0.submit(commands.drain(..));
     }
 
     fn detach(&self, ending: Ending) {

@@ -17,8 +17,10 @@ use crate::{
 
 use super::reply::Placed;
 
-/// How many of the events delivered are kept for streams whose join is heard of late.
-const RECENT: usize = 256;
+/// How many of the events delivered, and bytes of them, are kept for streams whose join is
+/// heard of late: what isn't there is in the log.
+const RECENT: usize = 16;
+const RECENT_BYTES: usize = 16 * 1_024;
 
 /// Something for the node to do, in the order told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub struct Mirror {
     /// What is to be done after the event in its place.
     later: BTreeMap<Sequence, Vec<Effect>>,
     recent: VecDeque<Arc<Entry>>,
+    recent_bytes: usize,
 }
 
 impl Mirror {
@@ -147,11 +150,17 @@ impl Mirror {
             }
             let Some(entry) = self.early.remove(&(last + 1)) else { return };
             self.seen = Some((epoch, last + 1));
-            if self.recent.len() == RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(Arc::clone(&entry));
+            self.remember(&entry);
             deeds.push(Deed::Do(Effect::Entry(entry)));
+        }
+    }
+
+    fn remember(&mut self, entry: &Arc<Entry>) {
+        self.recent_bytes += entry.size();
+        self.recent.push_back(Arc::clone(entry));
+        while self.recent.len() > RECENT || self.recent_bytes > RECENT_BYTES {
+            let Some(oldest) = self.recent.pop_front() else { return };
+            self.recent_bytes -= oldest.size();
         }
     }
 
