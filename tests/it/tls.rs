@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::aws_lc_rs,
@@ -22,7 +22,7 @@ use signalbox::client::{Client, ConnectError, Event, JoinOptions, Signal, Tls};
 
 use crate::{
     auth::file,
-    support::{JoinBuilder, TestServer, broadcast, soon},
+    support::{JoinBuilder, TestServer, broadcast, redis::RedisServer, soon},
 };
 
 /// One who certifies.
@@ -43,7 +43,9 @@ impl Authority {
 
     fn certifies(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        // Not the authority's own, by which some would take it for self-signed.
+        params.distinguished_name.push(DnType::CommonName, name);
         Identity { certificate: params.signed_by(&key, &self.0).unwrap(), key }
     }
 
@@ -277,4 +279,52 @@ pub(crate) async fn with_files(flags: &[&str]) -> (TestServer, PathBuf) {
     let authority = Authority::new();
     let server = start(&authority.certifies("localhost").files(), flags).await;
     (server, file(&authority.0.pem()))
+}
+
+/// By name and password, with a certificate of its own.
+#[tokio::test]
+async fn a_node_and_its_redis_speak_tls() {
+    let authority = Authority::new();
+    let ca = file(&authority.0.pem());
+    let (server_cert, server_key) = authority.certifies("localhost").files();
+    let (node_cert, node_key) = authority.certifies("node").files();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let [ca, server_cert, server_key, node_cert, node_key] =
+        [ca, server_cert, server_key, node_cert, node_key].map(|file| file.display().to_string());
+    let flags = [
+        ["--tls-port", &port],
+        ["--tls-cert-file", &server_cert],
+        ["--tls-key-file", &server_key],
+        ["--tls-ca-cert-file", &ca],
+        ["--tls-auth-clients", "yes"],
+    ];
+    let Some(redis) = RedisServer::on_a_port(&flags.concat()) else { return };
+    redis
+        .ask(redis::cmd("ACL").arg(&["SETUSER", "node", "on", ">secret", "~signalbox:*", "&signalbox:*", "+@all"][..]));
+    let url = format!("rediss://node:secret@localhost:{port}");
+    let doctor = async |ca: &str| {
+        let flags = ["--redis-ca", ca, "--redis-cert", &node_cert, "--redis-key", &node_key];
+        let examined = tokio::process::Command::new(env!("CARGO_BIN_EXE_signalbox"))
+            .args(["doctor", "--engine", "redis", "--redis-url", &url])
+            .args(flags)
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8(examined.stdout).unwrap();
+        assert!(!said.contains("secret"), "{said}");
+        (said, examined.status.code())
+    };
+    let (said, code) = doctor(&ca).await;
+    assert_eq!(code, Some(0), "{said}");
+    // One that somebody else certified isn't asked.
+    let other = file(&Authority::new().0.pem()).display().to_string();
+    let (said, code) = doctor(&other).await;
+    assert!(code == Some(1) && said.contains("bad  reach"), "{said}");
+
+    let flags = ["--redis-ca", &ca, "--redis-cert", &node_cert, "--redis-key", &node_key];
+    let node = TestServer::at(Some(url), &flags, None).await;
+    let mut member = node.join("s").enter().await;
+    let sent = member.send("", "over TLS");
+    member.accepted(sent).await;
+    assert_eq!(member.heard().await, "over TLS");
 }
