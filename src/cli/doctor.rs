@@ -3,10 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::{
-    engine::redis::{Finding, Verdict},
-    server::{EngineSettings, PARTITIONS, ServeArgs},
-};
+use crate::server::{Finding, ServeArgs, Verdict};
 
 use super::{failure::Failure, output};
 
@@ -24,10 +21,7 @@ pub(super) struct DoctorArgs {
 /// Prints what it finds. A failure when something has to be mended.
 pub(super) async fn run(args: DoctorArgs) -> Result<(), Failure> {
     let config = args.serve.check().map_err(Failure::Usage)?;
-    let findings = match config.engine {
-        EngineSettings::Memory => Vec::new(),
-        EngineSettings::Redis(settings) => settings.examine(PARTITIONS).await,
-    };
+    let findings = config.engine.examine().await;
     if findings.is_empty() && !args.json {
         output::line("the configuration is sound, and the memory engine depends on nothing")?;
     }

@@ -28,11 +28,11 @@ use crate::{
     telemetry::Registry,
 };
 
+#[cfg(feature = "redis")]
+pub use crate::engine::redis::{Finding, Verdict};
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
 pub use places::TransportCaps;
 pub use shared::EngineSettings;
-#[cfg(feature = "redis")]
-pub use shared::PARTITIONS;
 pub use tls::TlsSettings;
 pub use tokens::TokenSettings;
 pub use workers::worker_runtime;

@@ -9,7 +9,7 @@ use super::config::EngineKind;
 /// Into how many partitions the sessions are divided: enough for the largest cluster of
 /// Redis that one would want, and few enough that each node can keep a lease in all.
 #[cfg(feature = "redis")]
-pub const PARTITIONS: crate::engine::redis::Partitions = crate::engine::redis::Partitions::new(32);
+const PARTITIONS: crate::engine::redis::Partitions = crate::engine::redis::Partitions::new(32);
 
 /// Where sessions live.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,16 @@ impl EngineSettings {
         match kind {
             EngineKind::Memory => Ok(Self::Memory),
             EngineKind::Redis => Self::redis(url, files),
+        }
+    }
+
+    /// Looks at what sessions live in: whether nodes can depend on it, and what to mend.
+    /// Nothing where that is their own process.
+    #[cfg(feature = "redis")]
+    pub async fn examine(&self) -> Vec<crate::engine::redis::Finding> {
+        match self {
+            Self::Memory => Vec::new(),
+            Self::Redis(settings) => settings.examine(PARTITIONS, &crate::clock::SystemClock::new()).await,
         }
     }
 

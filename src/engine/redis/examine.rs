@@ -1,8 +1,11 @@
 //! What an operator would want to know of a Redis before nodes depend on it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use redis::{Cmd, RedisResult, aio::MultiplexedConnection};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
 
 use super::{
     Partitions, RedisSettings, Trouble, keys,
@@ -51,9 +54,9 @@ const TOO_SLOW: Duration = Duration::from_millis(200);
 const CLOCKS_AGREE: Duration = Duration::from_secs(1);
 
 impl RedisSettings {
-    /// Looks at it: what would be in the way of nodes that divide its sessions so. It
-    /// writes one key, `signalbox:{0}:doctor`, and removes it.
-    pub async fn examine(&self, partitions: Partitions) -> Vec<Finding> {
+    /// Looks at it: what would be in the way of nodes that divide its sessions so, and have
+    /// this clock. It writes one key, `signalbox:{0}:doctor`, and removes it.
+    pub async fn examine(&self, partitions: Partitions, clock: &dyn Clock) -> Vec<Finding> {
         let servers = Servers::new(self.clone());
         let wire = match servers.wire(0).await {
             Ok(wire) => wire,
@@ -75,7 +78,7 @@ impl RedisSettings {
             Ok(()) => found("partitions", Verdict::Good, format!("{}, as all nodes have it", partitions.count()), ""),
             Err(trouble) => found("partitions", Verdict::Bad, trouble.to_string(), "ask the Redis of these nodes"),
         });
-        findings.push(clock(&mut redis).await);
+        findings.push(clocks(&mut redis, clock).await);
         findings.push(latency(&mut redis).await);
         findings.extend(permissions(&mut redis).await);
         if wire.is_cluster() {
@@ -120,8 +123,8 @@ fn of_itself(about: &About) -> Vec<Finding> {
     ]
 }
 
-async fn clock(redis: &mut MultiplexedConnection) -> Finding {
-    let asked = SystemTime::now();
+async fn clocks(redis: &mut MultiplexedConnection, clock: &dyn Clock) -> Finding {
+    let asked = clock.now().wall;
     let told: RedisResult<(u64, u64)> = redis::cmd("TIME").query_async(redis).await;
     match told {
         Ok((seconds, micros)) => {
