@@ -103,6 +103,13 @@ pub(super) async fn tell_gone(slot: &Arc<Slot>, live: &Arc<Live>) {
     }
 }
 
+/// The same, as soon as Redis can be asked.
+pub(super) async fn tell_soon(slot: Arc<Slot>) {
+    let live = slot.part.when_live().await;
+    tell_gone(&slot, &live).await;
+    slot.part.tidy(&slot);
+}
+
 async fn tell_one(slot: &Arc<Slot>, live: &Live, handle: Handle, ending: Ending) -> Result<(), Trouble> {
     let (redis, session) = (&mut live.redis(), &slot.id);
     let done = match ending {

@@ -376,19 +376,23 @@ impl Slot {
         let mut overflowed = Vec::new();
         let mut state = lock(&self.state);
         work(&mut state, &mut overflowed);
-        let slow = overflowed.iter().filter_map(|handle| {
-            let seat = state.lives.values().find_map(|life| life.seats.get(handle))?;
-            Some(Arc::clone(&seat.link))
-        });
-        let slow: Vec<_> = slow.collect();
+        // They end here and now: of what waited for them something is missing, so nothing
+        // that came after it may reach them.
+        for handle in &overflowed {
+            let state = &mut *state;
+            let Some(life) = state.lives.values_mut().find(|life| life.seats.contains_key(handle)) else { continue };
+            let resumable = life.seats.get(handle).is_some_and(|seat| !seat.window.is_zero());
+            state.gone.push((*handle, Ending::SlowConsumer));
+            self.let_go(life, *handle, Farewell { ending: Ending::SlowConsumer, resumable, retry_after: None });
+        }
         let is_awaited = !state.joining.is_empty();
         state.lives.retain(|_, life| is_awaited || !life.seats.is_empty());
         let lacks = !state.is_catching_up && state.lives.values().any(|life| life.mirror.lacks().is_some());
         state.is_catching_up |= lacks;
         let is_empty = state.is_empty();
         drop(state);
-        for link in slow {
-            link.end(Ending::SlowConsumer);
+        if !overflowed.is_empty() {
+            self.part.home.spawn(recover::tell_soon(Arc::clone(self)));
         }
         if lacks {
             self.part.home.spawn(recover::catch_up(Arc::clone(self)));
