@@ -167,8 +167,11 @@ impl Keeper {
             match self.beat(&live.store, &live.wire, Beat::default()).await {
                 Ok(pulse) => {
                     in_vain = 0;
+                    // Before it is longer: by this node's clock it may have been over for a
+                    // moment, in which nothing was heard and callers began to wait.
+                    let was_away = self.part.live().is_none();
                     live.extend(sent + LEASE - MARGIN);
-                    if self.part.live().is_none() {
+                    if was_away {
                         self.is_back(live);
                     }
                     self.attend(live, pulse, began.elapsed() > GRACE);

@@ -165,7 +165,7 @@ impl Slot {
         self.with(|state, overflowed| self.release(state, handle, ending, overflowed));
     }
 
-    /// The session is in this place. Whether events are missing.
+    /// The session is in this place.
     pub(super) fn heard(self: &Arc<Self>, epoch: Epoch, newest: Sequence) {
         self.with(|state, _| {
             if let Some(life) = state.lives.get_mut(&epoch) {
