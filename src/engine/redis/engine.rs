@@ -31,7 +31,6 @@ pub struct RedisEngine(Arc<Inner>);
 struct Inner {
     home: Arc<Home>,
     parts: Vec<Arc<Part>>,
-    partitions: Partitions,
     servers: Arc<Servers>,
     node: String,
 }
@@ -48,7 +47,7 @@ impl RedisEngine {
         let name = format!("{:016x}", u64::from_be_bytes(super::random()));
         let parts = partitions.all().map(|number| Part::new(number, &home)).collect();
         let servers = Arc::new(Servers::new(settings));
-        Self(Arc::new(Inner { home, parts, partitions, servers, node: name }))
+        Self(Arc::new(Inner { home, parts, servers, node: name }))
     }
 
     /// Has each answer's time told.
@@ -66,7 +65,6 @@ impl RedisEngine {
                 servers: Arc::clone(&self.0.servers),
                 node: self.0.node.clone(),
                 name: None,
-                partitions: self.0.partitions,
                 looked_at: None,
                 away_since: None,
                 evicts: Arc::default(),
@@ -79,7 +77,7 @@ impl RedisEngine {
 
 impl Inner {
     fn part(&self, session: &SessionId) -> &Arc<Part> {
-        &self.parts[usize::from(self.partitions.of(session))]
+        &self.parts[usize::from(self.home.partitions.of(session))]
     }
 }
 

@@ -56,7 +56,6 @@ pub(super) struct Keeper {
     pub(super) node: String,
     /// The present incarnation, and the process that knows it.
     pub(super) name: Option<(String, String)>,
-    pub(super) partitions: super::Partitions,
     /// The session that was looked at last.
     pub(super) looked_at: Option<SessionId>,
     pub(super) away_since: Option<Instant>,
@@ -124,7 +123,7 @@ impl Keeper {
     async fn take(&self, wire: &Arc<Wire>, name: String, beat: Beat) -> Result<Arc<Live>, Trouble> {
         let part: Weak<dyn Hears> = Arc::downgrade(&(Arc::clone(&self.part) as Arc<dyn Hears>));
         wire.listen(&channel(self.part.number, &name), part).await?;
-        let store = Store::new(name, Arc::clone(&self.part.home.limits), self.partitions);
+        let store = Store::new(name, Arc::clone(&self.part.home.limits), self.part.home.partitions);
         let sent = Instant::now();
         let pulse = self.beat(&store, wire, beat).await?;
         let live = Live::new(store, Arc::clone(wire), sent + LEASE - MARGIN);

@@ -28,7 +28,7 @@ pub(super) const LOST: Ending = Ending::Refused(Reason::EngineUnavailable);
 /// Reads what a session's streams here lack from its log.
 pub(super) async fn catch_up(slot: Arc<Slot>) {
     tokio::time::sleep(UNDER_WAY).await;
-    loop {
+    'looking: loop {
         let lacks = slot.lacks();
         if lacks.is_empty() {
             break;
@@ -44,7 +44,13 @@ pub(super) async fn catch_up(slot: Arc<Slot>) {
                     slot.end_all(Some(epoch), LOST);
                     tell_gone(&slot, &live).await;
                 }
-                Err(trouble) => slot.part.trouble(&live, &trouble),
+                Err(trouble) => {
+                    slot.part.trouble(&live, &trouble);
+                    if trouble.is_final() {
+                        // Not at once again: nobody waits for it to be otherwise.
+                        break 'looking;
+                    }
+                }
             }
         }
     }
