@@ -104,6 +104,8 @@ struct Own {
 struct State {
     /// Nothing is taken before the stream joined, or was refused.
     open: bool,
+    /// Something that waited is gone.
+    overflowed: bool,
     /// Whether the connection has a window.
     resumable: bool,
     queue: VecDeque<Own>,
@@ -124,6 +126,7 @@ impl State {
     fn new(budget: &Arc<Budget>) -> Self {
         Self {
             open: false,
+            overflowed: false,
             resumable: false,
             queue: VecDeque::new(),
             outcomes: 0,
@@ -149,7 +152,7 @@ impl State {
 
 /// What the reading side finds under the lock.
 pub(super) enum Found {
-    /// Not for the client yet.
+    /// Nothing for the client, whatever the chain has.
     NotOpen,
     Frames(Bytes),
     Begin(Following),
@@ -371,9 +374,13 @@ impl Outbox {
         (events, bytes)
     }
 
+    /// Something that waited is gone: nothing that came after it may reach the client,
+    /// however long the session's side takes to end the stream.
     fn overflow(&self, state: &mut State) {
         self.shut.store(true, Ordering::Release);
+        state.overflowed = true;
         self.clear(state);
+        self.look.store(true, Ordering::Release);
     }
 
     fn clear(&self, state: &mut State) {
@@ -391,7 +398,7 @@ impl Outbox {
         let mut after = state.feed.as_ref().map_or(0, |feed| feed.events.load(Ordering::Acquire));
         // The stream that took over replays what waits here; after an overflow
         // something of it is missing already.
-        if matches!(goodbye.farewell.ending, Ending::TakenOver | Ending::SlowConsumer) {
+        if state.overflowed || matches!(goodbye.farewell.ending, Ending::TakenOver | Ending::SlowConsumer) {
             state.preamble = None;
             state.preamble_held = 0;
             self.clear(state);
@@ -456,6 +463,9 @@ impl Outbox {
         }
         if let Some(following) = state.following.take() {
             return Found::Begin(*following);
+        }
+        if state.overflowed && state.goodbye.is_none() {
+            return Found::NotOpen;
         }
         match state.queue.front() {
             Some(own) if own.after > passed => return Found::After(own.after),

@@ -19,7 +19,8 @@ use super::{
 pub enum Next {
     /// Frames, one or more, whole.
     Frames(Bytes),
-    /// The stream hasn't joined yet.
+    /// Nothing is for the client: the stream hasn't joined yet, or has overflowed and
+    /// is about to end.
     NotOpen,
     /// Nothing waits, and the stream is complete to this place of its session.
     Idle(Sequence),

@@ -161,6 +161,19 @@ fn one_event_too_many_overflows() {
 }
 
 #[test]
+fn nothing_comes_after_an_overflow_however_late_the_end() {
+    for ending in [Ending::SlowConsumer, Ending::GoingAway] {
+        let mut bed = Bed::new(2, 0, 0);
+        assert!(bed.broadcast("a") && bed.push("b") && !bed.push("c"));
+        assert!(bed.broadcast("d"));
+        assert_eq!(bed.reading.take(), Next::NotOpen, "b is gone: neither a place beyond it nor an event");
+        assert!(!bed.reading.is_empty());
+        bed.outbox.release(farewell(ending));
+        assert_eq!(bed.ending(), Some(ending));
+    }
+}
+
+#[test]
 fn one_byte_too_many_overflows() {
     let mut bed = Bed::new(0, 4, 0);
     assert!(bed.push("ab") && bed.broadcast("cd"));
