@@ -122,15 +122,19 @@ async fn ask(entered: &mut Entered, join: &mut Join) -> Result<(Arc<Live>, Done<
         let began = Instant::now();
         let asked = live.sound(live.store.join(&mut live.redis(), &slot.id, None, join.clone()).await);
         let is_known = asked.as_ref().map_or_else(Trouble::changed_nothing, |_| true);
-        if !is_known && join.resume.is_none() {
-            // As long as it is so, it is that handle's first stream.
+        if !is_known {
+            // As long as it is so, it is that handle's first stream. A resume may have
+            // brought it in, too, where there was nothing to come back to.
             slot.is_gone(StreamHandle { connection: join.fresh_id, generation: 1 }, Ending::Left);
             slot.doubt(true);
-            slot.left(entered.1);
+            let is_new = entered.1 == join.fresh_id;
             join.fresh_id = ConnectionId::from_random(super::random());
             join.fresh_token = ResumeToken::from_random(super::random());
-            entered.1 = join.fresh_id;
-            slot.entered(entered.1);
+            if is_new {
+                slot.left(entered.1);
+                entered.1 = join.fresh_id;
+                slot.entered(entered.1);
+            }
         }
         is_begun |= !is_known && join.resume.is_some();
         if let Some(done) = attempts.done(&live, asked, true).inspect_err(|_| slot.doubt(is_begun))? {

@@ -171,12 +171,15 @@ async fn permissions(redis: &mut MultiplexedConnection) -> Vec<Finding> {
         all.push((name, cmd));
     };
     add("EVAL", &["EVAL", script, "1", &key]);
+    add("CLIENT KILL", &["CLIENT", "KILL", "ID", "9223372036854775807"]);
     add("SCRIPT LOAD", &["SCRIPT", "LOAD", "return 1"]);
     add("SSUBSCRIBE", &["SSUBSCRIBE", &key]);
     for parts in [
         &["SET", "1", "PX", "1000"][..],
         &["PERSIST"],
         &["PEXPIRE", "1000"],
+        &["INCR"],
+        &["GET"],
         &["UNLINK"],
         &["HSET", "a", "1"],
         &["HMGET", "a"],
@@ -184,7 +187,7 @@ async fn permissions(redis: &mut MultiplexedConnection) -> Vec<Finding> {
         &["HDEL", "a"],
         &["ZADD", "1", "a"],
         &["ZMSCORE", "a"],
-        &["ZINCRBY", "1", "a"],
+        &["ZSCORE", "a"],
         &["ZRANGE", "0", "-1"],
         &["ZRANGEBYSCORE", "-inf", "+inf"],
         &["ZCARD"],
@@ -208,7 +211,7 @@ async fn permissions(redis: &mut MultiplexedConnection) -> Vec<Finding> {
     if refused.is_empty() {
         return vec![found("permissions", Verdict::Good, "this user may do all that nodes do", "")];
     }
-    let mend = "ACL SETUSER with +@all -@dangerous +info +cluster, ~signalbox:* and &signalbox:*";
+    let mend = "ACL SETUSER with +@all -@dangerous +info +cluster +client, ~signalbox:* and &signalbox:*";
     vec![found("permissions", Verdict::Bad, format!("refused: {}", refused.join(", ")), mend)]
 }
 

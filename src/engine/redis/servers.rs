@@ -14,6 +14,9 @@ use super::{
 /// How long it is believed which process has which slot.
 const SLOTS_KEPT: Duration = Duration::from_millis(500);
 
+/// How many connections that are over are remembered, of processes that don't answer.
+const OVER_KEPT: usize = 64;
+
 /// The processes there are, and the connections to them.
 pub(super) struct Servers {
     settings: RedisSettings,
@@ -24,6 +27,9 @@ pub(super) struct Servers {
 struct Known {
     /// By address; the empty one is the only server, or the sentinels' primary.
     wires: HashMap<String, Arc<Wire>>,
+    /// Connections that are over, by process and their number there: what was sent on one may
+    /// be on its way still, and must not be done after this node has looked at what was.
+    over: Vec<(String, u64)>,
     /// A cluster's, and since when.
     slots: Option<(Instant, Vec<Slots>)>,
 }
@@ -66,7 +72,14 @@ impl Servers {
 
     /// Any process: of a cluster, whichever is there.
     async fn any(&self, known: &mut Known) -> Result<Arc<Wire>, Trouble> {
-        known.wires.retain(|_, wire| !wire.is_closed());
+        let Known { wires, over, .. } = known;
+        wires.retain(|_, wire| {
+            if wire.is_closed() {
+                over.push((wire.run_id().to_owned(), wire.number()));
+            }
+            !wire.is_closed()
+        });
+        over.drain(..over.len().saturating_sub(OVER_KEPT));
         if let Some(wire) = known.wires.values().next() {
             return Ok(Arc::clone(wire));
         }
@@ -86,6 +99,10 @@ async fn open(known: &mut Known, address: &str, client: &Client) -> Result<Arc<W
         return Ok(Arc::clone(wire));
     }
     let wire = Arc::new(Wire::open(client).await?);
+    let (here, elsewhere) = known.over.iter().cloned().partition(|(process, _)| process == wire.run_id());
+    let here: Vec<(String, u64)> = here;
+    wire.end_others(here.into_iter().map(|(_, number)| number)).await?;
+    known.over = elsewhere;
     known.wires.insert(address.to_owned(), Arc::clone(&wire));
     Ok(wire)
 }

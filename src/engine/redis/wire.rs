@@ -25,6 +25,9 @@ use super::Trouble;
 /// How long a connection may take to be made, and a command to be answered.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A connection's number that none has.
+const NOBODYS: u64 = i64::MAX as u64;
+
 /// What hears a channel.
 pub(super) trait Hears: Send + Sync {
     /// A message came. Called by the connection: nothing may block here.
@@ -36,6 +39,8 @@ pub(super) struct Wire {
     redis: MultiplexedConnection,
     /// Which process this is.
     run_id: String,
+    /// What it calls this connection.
+    number: u64,
     host: String,
     is_cluster: bool,
     closed: CancellationToken,
@@ -77,7 +82,8 @@ impl Wire {
             _ => String::new(),
         };
         let is_cluster = about.fact("redis_mode") == "cluster";
-        Ok(Self { redis, run_id: about.fact("run_id").to_owned(), host, is_cluster, closed, channels })
+        let number = redis::cmd("CLIENT").arg("ID").query_async(&mut redis).await?;
+        Ok(Self { redis, number, run_id: about.fact("run_id").to_owned(), host, is_cluster, closed, channels })
     }
 
     /// For a command.
@@ -88,6 +94,27 @@ impl Wire {
     /// Which process this is: no other has the same, nor this one after a restart.
     pub(super) fn run_id(&self) -> &str {
         &self.run_id
+    }
+
+    /// What its process calls it.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Ends other connections to this process: nothing that was sent on them is done after
+    /// this.
+    ///
+    /// # Errors
+    /// When that isn't known; `Unfit` when this user may not do so, which is found out
+    /// even if there are none.
+    pub(super) async fn end_others(&self, numbers: impl Iterator<Item = u64>) -> Result<(), Trouble> {
+        for number in numbers.chain([NOBODYS]) {
+            let mut end = redis::cmd("CLIENT");
+            end.arg("KILL").arg("ID").arg(number);
+            let ended: RedisResult<i64> = end.query_async(&mut self.redis()).await;
+            ended.map_err(|error| unfit(&error).map_or_else(|| error.into(), Trouble::Unfit))?;
+        }
+        Ok(())
     }
 
     /// By what it was reached.

@@ -5,6 +5,7 @@ mod mirror;
 mod nodes;
 #[path = "../../../../tests/shared/redis.rs"]
 mod server;
+mod wires;
 
 use std::sync::Arc;
 
