@@ -56,18 +56,32 @@ impl<'a> Keys<'a> {
 
     /// Those that every script is given, in its order.
     #[must_use]
-    pub fn all(&self) -> [String; 8] {
-        let of_session = |what: &str| self.key(&format!("{what}:{}", self.session));
-        [
-            leases(self.partition),
-            of_session("session"),
-            of_session("order"),
-            of_session("log"),
-            of_session("windows"),
-            due(self.partition),
-            index(self.partition),
-            streams(self.partition),
-        ]
+    pub fn first(&self) -> [String; 4] {
+        [leases(self.partition), clock(self.partition), self.session(), self.log()]
+    }
+
+    /// Those that come after them for scripts by which members come and go.
+    #[must_use]
+    pub fn more(&self) -> [String; 5] {
+        [self.order(), self.of_session("windows"), due(self.partition), index(self.partition), streams(self.partition)]
+    }
+
+    /// What the session is.
+    #[must_use]
+    pub fn session(&self) -> String {
+        self.of_session("session")
+    }
+
+    /// Its connections, in the order in which they joined.
+    #[must_use]
+    pub fn order(&self) -> String {
+        self.of_session("order")
+    }
+
+    /// Its newest events.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.of_session("log")
     }
 
     /// The outcomes of one connection's sends.
@@ -82,6 +96,10 @@ impl<'a> Keys<'a> {
     pub fn response(&self, key: &IdempotencyKey) -> String {
         let session = self.session.as_str();
         self.key(&format!("response:{}:{session}:{}", session.len(), key.as_str()))
+    }
+
+    fn of_session(&self, what: &str) -> String {
+        self.key(&format!("{what}:{}", self.session))
     }
 
     fn key(&self, rest: &str) -> String {
@@ -102,6 +120,11 @@ pub(super) fn due(partition: u16) -> String {
 /// The sessions of a partition.
 pub(super) fn index(partition: u16) -> String {
     format!("{PREFIX}:{{{partition}}}:index")
+}
+
+/// How many scripts brought something about, in one partition.
+pub(super) fn clock(partition: u16) -> String {
+    format!("{PREFIX}:{{{partition}}}:clock")
 }
 
 /// The server process that was asked last, in one partition.

@@ -18,13 +18,10 @@ use crate::{
 
 use super::{
     Trouble,
-    part::{Attempts, Live, PATIENCE, away, unsure},
+    part::{Attempts, PATIENCE, away, unsure},
+    sends::TOGETHER,
     slot::Slot,
 };
-
-/// How many commands one script takes: Lua holds some thousand values at once, and Redis
-/// serves nobody else meanwhile.
-const TOGETHER: usize = 64;
 
 /// How long a stream's end is tried to be told before it is left for later.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
@@ -158,7 +155,8 @@ impl RedisLink {
 
     /// Has commands done. What may have been done is asked again until it is known: a send
     /// with an id is decided once.
-    async fn ask(&self, mut commands: Vec<Command>) {
+    async fn ask(&self, commands: Vec<Command>) {
+        let mut commands = Arc::new(commands);
         let part = &self.slot.part;
         let mut is_begun = false;
         let until = Instant::now() + PATIENCE;
@@ -172,40 +170,31 @@ impl RedisLink {
                     Err(_) => {
                         let why: Option<Trouble> = why;
                         let why = why.map_or_else(|| "it can't be reached".to_owned(), |why| why.to_string());
-                        return self.refuse(&mut commands, &away(&why), |_| true);
+                        return self.refuse(Arc::make_mut(&mut commands), &away(&why), |_| true);
                     }
                 }
             };
-            let trouble = match self.once(&live, &commands).await {
+            let trouble = match live.send(&self.slot, self.handle, &commands).await {
                 Ok(()) => return,
                 Err(trouble) => trouble,
             };
             part.trouble(&live, &trouble);
+            let commands = Arc::make_mut(&mut commands);
             if trouble.is_final() {
                 let leaves = commands.len() > 1 && matches!(commands.last(), Some(Command::Leave));
                 let leave = commands.split_off(commands.len() - usize::from(leaves));
-                self.refuse(&mut commands, &away(&trouble.to_string()), |_| true);
-                commands = leave;
+                self.refuse(commands, &away(&trouble.to_string()), |_| true);
+                *commands = leave;
                 continue;
             }
             if !trouble.changed_nothing() {
                 is_begun = true;
                 // These have nothing by which they could be asked for again.
-                self.refuse(&mut commands, &unsure(&trouble), |id| id == 0);
+                self.refuse(commands, &unsure(&trouble), |id| id == 0);
             }
             super::Counts::add(&part.home.counts.retries);
             why = Some(trouble);
         }
-    }
-
-    async fn once(&self, live: &Live, commands: &[Command]) -> Result<(), Trouble> {
-        let part = &self.slot.part;
-        let began = Instant::now();
-        let done = live.store.send(&mut live.redis(), &self.slot.id, self.handle, commands.to_vec()).await;
-        let done = live.sound(done)?;
-        part.home.counts.took(began.elapsed());
-        self.slot.done(done);
-        Ok(())
     }
 
     /// Refuses those with such ids; a leave has none.
@@ -253,7 +242,7 @@ impl RedisLink {
 }
 
 /// How many bytes of memory a command takes.
-fn size(command: &Command) -> usize {
+pub(super) fn size(command: &Command) -> usize {
     let more = match command {
         Command::Send(_, Ok((signal, to))) => {
             let names = to.as_ref().map_or(0, |to| to.named().iter().map(Named::size).sum());

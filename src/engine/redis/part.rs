@@ -25,6 +25,7 @@ use super::{
     Done, Partitions, Push, Store, Trouble,
     counts::Counts,
     keys, reply,
+    sends::Sends,
     slot::Slot,
     watching::Ears,
     wire::{Hears, Wire},
@@ -59,6 +60,7 @@ impl Home {
 pub(super) struct Live {
     pub(super) store: Store,
     pub(super) wire: Arc<Wire>,
+    pub(super) sends: Sends,
     began: Instant,
     /// Until when, in microseconds since then: by this node's clock, and sooner than by
     /// the server's.
@@ -67,7 +69,7 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(store: Store, wire: Arc<Wire>, until: Instant) -> Arc<Self> {
-        let live = Self { store, wire, began: Instant::now(), until: AtomicU64::new(0) };
+        let live = Self { store, wire, sends: Sends::default(), began: Instant::now(), until: AtomicU64::new(0) };
         live.extend(until);
         Arc::new(live)
     }

@@ -23,7 +23,7 @@ use crate::{
 use super::pack::{pack, unpack};
 
 /// Why a script's effect isn't known, or is none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Trouble {
     /// The node has no lease: nothing happened.
     Fenced,
@@ -114,8 +114,13 @@ impl Values {
     pub(super) fn of(value: Value, view: &View, limits: &Limits) -> Read<(Told, Self)> {
         let mut values = Self::granted(value)?;
         let (epoch, clock) = (values.number()?, values.number()?);
-        let effects = values.list()?.map(|one| effect(Self::within(one)?, view, limits)).collect::<Read<_>>()?;
+        let effects = values.effects(view, limits)?;
         Ok((Told { epoch, clock, effects }, values))
+    }
+
+    /// What it brought about, in its order.
+    pub(super) fn effects(&mut self, view: &View, limits: &Limits) -> Read<Vec<Placed>> {
+        self.list()?.map(|one| effect(Self::within(one)?, view, limits)).collect()
     }
 
     /// What a script said, unless it was that the node is fenced.
@@ -129,7 +134,7 @@ impl Values {
         }
     }
 
-    fn within(value: Value) -> Read<Self> {
+    pub(super) fn within(value: Value) -> Read<Self> {
         match value {
             Value::Array(values) => Ok(Self(values.into_iter())),
             _ => Err(Trouble::Nonsense("no list where there should be one")),
@@ -282,10 +287,12 @@ fn reason(name: &[u8]) -> Option<Reason> {
 
 /// An event, as the log and the channels have it.
 pub(super) fn entry(sequence: Sequence, record: &[u8]) -> Read<Arc<Entry>> {
-    let parts = none(unpack(record), "a record that was cut")?;
-    let [_, at, kind, of @ ..] = &parts[..] else { return Err(Trouble::Nonsense("a record without a kind")) };
+    let cut = "a record that was cut";
+    let (at, parts) = none(record.get(8..).and_then(<[u8]>::split_first_chunk), cut)?;
+    let parts = none(unpack(parts), cut)?;
+    let [kind, of @ ..] = &parts[..] else { return Err(Trouble::Nonsense("a record without a kind")) };
     let event = event(kind, of)?;
-    Ok(Arc::new(Entry { sequence, at: time(number(at)?), event }))
+    Ok(Arc::new(Entry { sequence, at: time(u64::from_be_bytes(*at)), event }))
 }
 
 fn event(kind: &[u8], of: &[&[u8]]) -> Read<Event> {

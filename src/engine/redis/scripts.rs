@@ -8,22 +8,29 @@ use redis::Script;
 /// Two kinds: those that are refused when memory is short, as a whole, before they do
 /// anything, and those that are not, because memory gets no shorter by them.
 macro_rules! script {
-    ($name:ident, $flags:literal, $file:literal) => {
+    ($name:ident, $flags:literal, $($file:literal),+) => {
         pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!($flags, "\n", include_str!("scripts/common.lua"), include_str!($file)))
+            Script::new(concat!(
+                $flags,
+                "\n",
+                include_str!("scripts/common/session.lua"),
+                $(include_str!(concat!("scripts/", $file, ".lua"))),+
+            ))
         });
     };
 }
 
-script!(JOIN, "#!lua", "scripts/join.lua");
-script!(SEND, "#!lua", "scripts/send.lua");
-script!(LEAVE, "#!lua flags=allow-oom", "scripts/send.lua");
-script!(SERVER, "#!lua", "scripts/server.lua");
-script!(DETACH, "#!lua flags=allow-oom", "scripts/detach.lua");
-script!(LOST, "#!lua flags=allow-oom", "scripts/lost.lua");
-script!(REAP, "#!lua flags=allow-oom", "scripts/reap.lua");
-script!(SETTLE, "#!lua flags=allow-oom", "scripts/settle.lua");
-script!(LOOK, "#!lua flags=allow-oom,no-writes", "scripts/look.lua");
+script!(JOIN, "#!lua", "common/members", "common/views", "join");
+script!(SEND, "#!lua", "send");
+script!(SEND_AND_MORE, "#!lua", "common/members", "leaving", "send");
+script!(LEAVE, "#!lua flags=allow-oom", "common/members", "leaving", "send");
+script!(SIGNAL, "#!lua", "common/views", "signal");
+script!(DISCONNECT, "#!lua", "common/members", "disconnect");
+script!(DETACH, "#!lua flags=allow-oom", "common/members", "detach");
+script!(LOST, "#!lua flags=allow-oom", "common/members", "lost");
+script!(REAP, "#!lua flags=allow-oom", "common/members", "reap");
+script!(SETTLE, "#!lua flags=allow-oom", "common/members", "settle");
+script!(LOOK, "#!lua flags=allow-oom,no-writes", "common/views", "look");
 
 /// Of no session: without what the others begin with.
 pub(super) static BEAT: LazyLock<Script> =

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use redis::{ScriptInvocation, Value, aio::ConnectionLike};
 
 use crate::{
-    domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, SendId, Sequence, SessionId},
+    domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, Sequence, SessionId},
     session::{
-        Admission, Command, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome, ServerAccepted,
-        ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
+        Admission, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, Outcome, ServerAccepted, ServerSend, View, full,
+        nobody_there, none_connected, not_connected, too_much_data,
     },
 };
 
@@ -73,7 +73,8 @@ impl Store {
     ) -> Call<Done<Result<Admission, Refusal>>> {
         let keys = Keys::of(session, self.partitions);
         let resume = join.resume.as_ref().and_then(|resume| Some((resume.connection?, resume)));
-        let mut call = self.call(&scripts::JOIN, &keys, session);
+        let mut call = self.call(&scripts::JOIN, &keys.first(), session);
+        call.key(&keys.more()[..]);
         call.key(keys.outcomes(&resume.map_or(join.fresh_id, |(connection, _)| connection)));
         call.arg(epoch.map_or(String::new(), |epoch| epoch.to_string()))
             .arg(&join.fresh_id.bytes()[..])
@@ -139,54 +140,6 @@ impl Store {
         Ok(Done { answer: Ok(admission), epoch, clock, effects })
     }
 
-    /// Does what a stream asks for, in its order.
-    ///
-    /// # Errors
-    /// When it isn't known whether that happened.
-    pub async fn send(
-        &self,
-        redis: &mut impl ConnectionLike,
-        session: &SessionId,
-        from: Handle,
-        commands: Vec<Command>,
-    ) -> Call<Done<()>> {
-        let keys = Keys::of(session, self.partitions);
-        // Leaving is possible when memory is short, too.
-        let leaves = matches!(commands[..], [Command::Leave]);
-        let mut call = self.call(if leaves { &scripts::LEAVE } else { &scripts::SEND }, &keys, session);
-        call.key(keys.outcomes(&from.connection));
-        // Those named by scripts count from the first.
-        let mut named_keys = 9;
-        call.arg(&from.connection.bytes()[..]).arg(from.generation);
-        call.arg(self.limits.signals_per_second).arg(self.limits.signal_burst).arg(OUTCOMES_KEPT);
-        for command in commands {
-            match command {
-                Command::Leave => {
-                    call.arg("L");
-                }
-                Command::Send(id, Err(refusal)) => {
-                    call.arg("S").arg(digits(id)).arg(0).arg(reply::keep(&refusal));
-                }
-                Command::Disconnect(id, Err(refusal)) => {
-                    call.arg("D").arg(digits(id)).arg(0).arg(reply::keep(&refusal));
-                }
-                Command::Send(id, Ok((signal, to))) => {
-                    call.arg("S").arg(digits(id)).arg(1).arg(signal.kind().as_str()).arg(signal.data());
-                    names(&mut call, to.as_ref().map(|to| to.named()));
-                }
-                Command::Disconnect(id, Ok(named)) => {
-                    if let Named::Id(other) = &named {
-                        call.key(keys.outcomes(other));
-                        named_keys += 1;
-                    }
-                    call.arg("D").arg(digits(id)).arg(1).arg(reply::name(&named)).arg(named_keys);
-                }
-            }
-        }
-        let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
-        Ok(Done { answer: (), epoch, clock, effects })
-    }
-
     /// A stream is gone, for a reason other than a leave.
     ///
     /// # Errors
@@ -205,7 +158,8 @@ impl Store {
             _ if expired => DisconnectReason::TokenExpired,
             _ => DisconnectReason::NetworkDisconnected,
         };
-        let mut call = self.call(&scripts::DETACH, &keys, session);
+        let mut call = self.call(&scripts::DETACH, &keys.first(), session);
+        call.key(&keys.more()[..]);
         call.key(keys.outcomes(&handle.connection));
         call.arg(&handle.connection.bytes()[..]).arg(handle.generation).arg(reply::ending_name(ending));
         call.arg(u8::from(!expired)).arg(reply::reason_name(reason));
@@ -224,11 +178,12 @@ impl Store {
         send: ServerSend,
     ) -> Call<Done<Result<ServerAccepted, Refusal>>> {
         let keys = Keys::of(session, self.partitions);
-        let mut call = self.call(&scripts::SERVER, &keys, session);
+        let mut call = self.call(&scripts::SIGNAL, &keys.first(), session);
+        call.key(keys.order());
         if let Some(key) = &send.key {
             call.key(keys.response(key));
         }
-        call.arg("signal").arg(u8::from(send.key.is_some())).arg(KEYS_KEPT_FOR.as_micros() as u64);
+        call.arg(u8::from(send.key.is_some())).arg(KEYS_KEPT_FOR.as_micros() as u64);
         call.arg(send.signal.kind().as_str()).arg(send.signal.data());
         names(&mut call, send.to.as_ref().map(|to| to.named()));
         let (Told { epoch, clock, effects }, mut values) = self.ask(call, redis, &View::default()).await?;
@@ -260,11 +215,12 @@ impl Store {
         named: &Named,
     ) -> Call<Done<Result<Sequence, Refusal>>> {
         let keys = Keys::of(session, self.partitions);
-        let mut call = self.call(&scripts::SERVER, &keys, session);
+        let mut call = self.call(&scripts::DISCONNECT, &keys.first(), session);
+        call.key(&keys.more()[..]);
         if let Named::Id(id) = named {
             call.key(keys.outcomes(id));
         }
-        call.arg("disconnect").arg(reply::name(named));
+        call.arg(reply::name(named));
         let (Told { epoch, clock, effects }, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = match &*values.bytes()? {
             b"nobody-there" => Err(nobody_there()),
@@ -298,7 +254,9 @@ impl Store {
         after: Sequence,
         most: usize,
     ) -> Call<Option<(Facts, std::vec::IntoIter<Value>)>> {
-        let mut call = self.call(&scripts::LOOK, &Keys::of(session, self.partitions), session);
+        let keys = Keys::of(session, self.partitions);
+        let mut call = self.call(&scripts::LOOK, &keys.first(), session);
+        call.key(&keys.more()[..2]);
         call.arg(after).arg(most);
         let (Told { epoch, .. }, mut values) = self.ask(call, redis, &View::default()).await?;
         if values.bytes()? == b"nobody-there" {
@@ -314,13 +272,11 @@ impl Store {
     pub(super) fn call<'s>(
         &self,
         script: &'s redis::Script,
-        keys: &Keys<'_>,
+        keys: &[String],
         session: &SessionId,
     ) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
-        for key in keys.all() {
-            call.key(key);
-        }
+        call.key(keys);
         call.arg(&self.node).arg(self.now.map_or(String::new(), |now| now.to_string())).arg(session.as_str());
         call.arg(self.limits.log_events).arg(self.limits.log_bytes);
         call
@@ -336,13 +292,8 @@ impl Store {
     }
 }
 
-/// An id as scripts compare it.
-fn digits(id: SendId) -> String {
-    format!("{id:020}")
-}
-
 /// How many names, -1 for everyone, and the names.
-fn names(call: &mut ScriptInvocation<'_>, names: Option<&[Named]>) {
+pub(super) fn names(call: &mut ScriptInvocation<'_>, names: Option<&[Named]>) {
     match names {
         None => {
             call.arg(-1);

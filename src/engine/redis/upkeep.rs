@@ -20,6 +20,9 @@ use super::{
 /// How many connections are looked at in one go.
 const PAGE: usize = 1_000;
 
+/// An entry of a log: its id and its fields.
+type Logged = (String, Vec<Value>);
+
 /// How a node renews its lease in a partition.
 #[derive(Clone, Debug, Default)]
 pub struct Beat {
@@ -65,7 +68,9 @@ impl Store {
     /// # Errors
     /// When it isn't known whether they have ended.
     pub async fn reap(&self, redis: &mut impl ConnectionLike, session: &SessionId) -> Call<Done<()>> {
-        let call = self.call(&scripts::REAP, &Keys::of(session, self.partitions), session);
+        let keys = Keys::of(session, self.partitions);
+        let mut call = self.call(&scripts::REAP, &keys.first(), session);
+        call.key(&keys.more()[..]);
         let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
         Ok(Done { answer: (), epoch, clock, effects })
     }
@@ -77,7 +82,7 @@ impl Store {
     pub async fn beat(&self, redis: &mut impl ConnectionLike, partition: u16, beat: &Beat) -> Call<Pulse> {
         let mut call = scripts::BEAT.prepare_invoke();
         call.key(leases(partition)).key(keys::due(partition)).key(keys::server(partition));
-        call.key(keys::channel(partition, &self.node));
+        call.key(keys::channel(partition, &self.node)).key(keys::clock(partition));
         call.arg(&self.node).arg(self.now.map_or(String::new(), |now| now.to_string()));
         call.arg(beat.lease.as_micros() as u64).arg(u8::from(beat.anew.is_some()));
         call.arg(beat.anew.as_deref().unwrap_or(""));
@@ -104,12 +109,11 @@ impl Store {
     /// When it isn't known whether it is removed.
     pub async fn sweep(&self, redis: &mut impl ConnectionLike, session: &SessionId, era: Epoch) -> Call<()> {
         let keys = Keys::of(session, self.partitions);
-        let [_, of_session, order, ..] = keys.all();
         let mut pipe = redis::pipe();
-        pipe.atomic().cmd("HGET").arg(of_session).arg("epoch");
-        pipe.cmd("ZRANGE").arg(order).arg(0).arg(-1);
-        let (epoch, members): (Option<Epoch>, Vec<Vec<u8>>) = pipe.query_async(redis).await?;
-        if epoch.is_none_or(|epoch| epoch >= era) {
+        pipe.atomic().cmd("HGET").arg(keys.session()).arg("s");
+        pipe.cmd("ZRANGE").arg(keys.order()).arg(0).arg(-1);
+        let (session_is, members): (Option<Vec<u8>>, Vec<Vec<u8>>) = pipe.query_async(redis).await?;
+        if position(session_is)?.is_none_or(|(epoch, _)| epoch >= era) {
             return Ok(());
         }
         self.reap(redis, session).await?;
@@ -202,7 +206,8 @@ impl Store {
             after = newest.joined;
             for seated in listed.into_iter().filter(|seated| seated.node == dead) {
                 let connection = seated.handle.connection;
-                let mut call = self.call(&scripts::LOST, &keys, session);
+                let mut call = self.call(&scripts::LOST, &keys.first(), session);
+                call.key(&keys.more()[..]);
                 call.key(keys.outcomes(&connection)).arg(&connection.bytes()[..]).arg(dead);
                 let (Told { epoch, clock, effects }, _) = self.ask(call, redis, &View::default()).await?;
                 (all.epoch, all.clock) = (epoch, all.clock.max(clock));
@@ -225,7 +230,9 @@ impl Store {
         session: &SessionId,
         streams: &[Handle],
     ) -> Call<Done<(Sequence, Vec<bool>)>> {
-        let mut call = self.call(&scripts::SETTLE, &Keys::of(session, self.partitions), session);
+        let keys = Keys::of(session, self.partitions);
+        let mut call = self.call(&scripts::SETTLE, &keys.first(), session);
+        call.key(&keys.more()[..]);
         for handle in streams {
             call.arg(&handle.connection.bytes()[..]).arg(handle.generation);
         }
@@ -247,12 +254,12 @@ impl Store {
         life: Epoch,
         after: Sequence,
     ) -> Call<Option<Vec<Arc<Entry>>>> {
-        let [_, of_session, _, log, ..] = Keys::of(session, self.partitions).all();
+        let keys = Keys::of(session, self.partitions);
         let mut pipe = redis::pipe();
-        pipe.atomic().cmd("HGET").arg(of_session).arg("epoch");
-        pipe.cmd("XRANGE").arg(log).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(PAGE);
-        let (epoch, found): (Option<Epoch>, Vec<(String, Vec<Value>)>) = pipe.query_async(redis).await?;
-        if epoch != Some(life) {
+        pipe.atomic().cmd("HGET").arg(keys.session()).arg("s");
+        pipe.cmd("XRANGE").arg(keys.log()).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(PAGE);
+        let (session_is, found): (Option<Vec<u8>>, Vec<Logged>) = pipe.query_async(redis).await?;
+        if position(session_is)?.is_none_or(|(epoch, _)| epoch != life) {
             return Ok(None);
         }
         let mut entries = Vec::new();
@@ -278,10 +285,18 @@ impl Store {
     ) -> Call<Vec<Option<(Epoch, Sequence)>>> {
         let mut pipe = redis::pipe();
         for session in sessions {
-            let [_, of_session, ..] = Keys::of(session, self.partitions).all();
-            pipe.cmd("HMGET").arg(of_session).arg("epoch").arg("sequence");
+            pipe.cmd("HGET").arg(Keys::of(session, self.partitions).session()).arg("s");
         }
-        let found: Vec<(Option<Epoch>, Option<Sequence>)> = pipe.query_async(redis).await?;
-        Ok(found.into_iter().map(|(epoch, sequence)| epoch.zip(sequence)).collect())
+        let found: Vec<Option<Vec<u8>>> = pipe.query_async(redis).await?;
+        found.into_iter().map(position).collect()
+    }
+}
+
+/// Life and newest place, in what a session is: see `scripts/common/session.lua`.
+fn position(session: Option<Vec<u8>>) -> Call<Option<(Epoch, Sequence)>> {
+    let Some(session) = session else { return Ok(None) };
+    match session.as_chunks::<8>().0 {
+        [epoch, sequence, ..] => Ok(Some((u64::from_be_bytes(*epoch), u64::from_be_bytes(*sequence)))),
+        _ => Err(reply::Trouble::Nonsense("a session that was cut")),
     }
 }

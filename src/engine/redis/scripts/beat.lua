@@ -1,6 +1,6 @@
 -- Renews a node's lease in one partition, or takes it, and tells what there is to do.
 --
--- KEYS   1 leases, 2 due, 3 the server process asked last, 4 the node's channel
+-- KEYS   1 leases, 2 due, 3 the server process asked last, 4 the node's channel, 5 clock
 -- ARGV   1 node, 2 the time in microseconds (empty: the server's), 3 for how many
 --        microseconds, 4 whether the node is new and may take one (1 or 0), 5 the server
 --        process that is asked, by its run_id, 6 for how many microseconds the node's name
@@ -34,7 +34,7 @@ local function heard_all()
     call('DEL', KEYS[3])
     call('HSET', KEYS[3], 'process', process, 'next', ARGV[5], 'is_behind', 0)
   end
-  local clock = -tonumber(call('ZSCORE', KEYS[1], 'clock') or 0)
+  local clock = tonumber(call('GET', KEYS[5]) or 0)
   if tonumber(ARGV[10]) > clock then call('HSET', KEYS[3], 'is_behind', 1) end
   call('HSET', KEYS[3], string.match(node, '^[^:]*') .. ':', 1)
   local is_sound = call('HGET', KEYS[3], 'is_behind') == '0'

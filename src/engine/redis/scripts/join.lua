@@ -1,6 +1,6 @@
 -- Lets a stream into a session, anew or by a resume.
 --
--- KEYS   9 outcomes of the connection that is to be resumed, else of the new one
+-- KEYS   10 outcomes of the connection that is to be resumed, else of the new one
 -- ARGV   6 the epoch if the session begins with it (empty: a new one), 7 the new connection, 8 the hash of
 --        its token, 9 role, 10 data, 11 window in microseconds, 12 and 13 whether it is
 --        spared comings and goings, and its own signals (1 or 0), 14 the most bytes of
@@ -32,7 +32,8 @@ if H and C.token == ARGV[17] then
   local since = math.max(tonumber(ARGV[19]), C.joined)
   local missing = S.sequence - since
   local missed = false
-  if tonumber(ARGV[18]) == S.epoch and missing >= 0 and call('XLEN', LOG) >= missing then
+  if tonumber(ARGV[18]) == S.epoch and missing >= 0 and call('XLEN', LOG) >= missing
+    and (log_events == 0 or missing <= log_events) then
     missed = {}
     if missing > 0 then
       for at, entry in ipairs(call('XRANGE', LOG, int(since + 1) .. '-0', '+')) do
@@ -50,22 +51,22 @@ if H and C.token == ARGV[17] then
   else
     call('ZREM', WINDOWS, window_member(me, C))
     schedule()
-    call('PERSIST', KEYS[9])
-    append(64, 'back', me)
+    call('PERSIST', KEYS[10])
+    append(64, 'back', pack(me))
   end
   H.node = node
   count_stream(node, 1)
   write_hot(me, H)
   effect('attach', me, H.generation)
   local restated = {}
-  for at, kept in ipairs(call('XRANGE', KEYS[9], '(' .. ARGV[20] .. '-0', '+')) do
+  for at, kept in ipairs(call('XRANGE', KEYS[10], '(' .. ARGV[20] .. '-0', '+')) do
     restated[at] = {string.match(kept[1], '^%d+'), kept[2][2]}
   end
   local own = view(me, H, C)
   if missed then
-    return finish('resumed', own, H.generation, int(S.epoch), int(since), H.last, restated, {}, missed)
+    return finish('resumed', own, H.generation, S.epoch, since, H.last, restated, {}, missed)
   end
-  return finish('gap', own, H.generation, int(S.epoch), int(S.sequence), H.last, restated, snapshot(me), {})
+  return finish('gap', own, H.generation, S.epoch, S.sequence, H.last, restated, snapshot(me), {})
 end
 
 local most_data, most = tonumber(ARGV[14]), tonumber(ARGV[15])
@@ -82,17 +83,17 @@ if S.members == 0 then
     nodes = S.nodes}
   call('ZADD', INDEX, 0, name)
   effect('started')
-  change('started', S.epoch, 0, now)
+  change(pack('started', S.epoch, 0, now))
 end
-append(96 + #ARGV[10], 'new', me, now, ARGV[9], ARGV[10])
+append(96 + #ARGV[10], 'new', pack(me, now, ARGV[9], ARGV[10]))
 C = {joined = S.sequence, token = ARGV[8], created = now, role = ARGV[9], data = ARGV[10]}
 H = {generation = 1, node = node, till = 0, last = string.rep('0', 20), arrival = 0, window = window, types = types,
   no_events = no_events, no_own = no_own, why = 'network'}
 S.members = S.members + 1
 if types then S.filtering = S.filtering + 1 end
 count_stream(node, 1)
-call('ZADD', ORDER, C.joined, me)
+call('ZADD', ORDER, int(C.joined), me)
 call('HSET', SESSION, 'i' .. me, cmsgpack.pack(C.joined, C.token, C.created, C.role, C.data))
 write_hot(me, H)
 effect('attach', me, 1)
-return finish('new', view(me, H, C), 1, int(S.epoch), int(S.sequence), H.last, {}, snapshot(me), {})
+return finish('new', view(me, H, C), 1, S.epoch, S.sequence, H.last, {}, snapshot(me), {})

@@ -8,9 +8,9 @@ if S.members == 0 then return {'OK', 0, 0, effects, 'nobody-there'} end
 local connections = {}
 local most = tonumber(ARGV[7])
 if most > 0 then
-  connections = call('ZRANGEBYSCORE', ORDER, '(' .. ARGV[6], '+inf', 'LIMIT', 0, most)
+  connections = call('ZRANGEBYSCORE', KEYS[5], '(' .. ARGV[6], '+inf', 'LIMIT', 0, most)
 end
 local hots, colds = read_all(connections)
 local all = {}
 for at, connection in ipairs(connections) do all[at] = view(connection, hots[at], colds[at]) end
-return {'OK', int(S.epoch), 0, effects, 'there', S.members, call('ZCARD', WINDOWS), int(S.sequence), int(S.created), all}
+return {'OK', S.epoch, 0, effects, 'there', S.members, call('ZCARD', KEYS[6]), S.sequence, S.created, all}

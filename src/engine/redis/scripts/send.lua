@@ -1,21 +1,27 @@
--- Does what a connection asks for on its stream: signals, disconnects, a leave; several
--- in their order.
+-- Does what connections ask for on their streams: signals, disconnects, a leave; of each
+-- several in their order. Where there are signals alone, it is put after session.lua, and
+-- serves many connections, of many sessions, at once; else it is put after members.lua and
+-- leaving.lua, too, with the keys that these have, and serves one. Half of what it costs is
+-- for the script, not for the sends in it.
 --
--- KEYS   9 the connection's outcomes, 10... the outcomes of those to be disconnected
--- ARGV   6 connection, 7 generation, 8 signals a second, 9 and at once (0: no limit),
---        10 how many outcomes are kept, then for each
---          `S`, id, `1`, type, data, count of names (-1: everyone), names...
---          `S` or `D`, id, `0`, a refusal decided before
---          `D`, id, `1`, name, number of its KEY
---          `L`
+-- KEYS   for each connection its session, its session's log and its outcomes; then
+--        the outcomes of those to be disconnected
+-- ARGV   6 signals a second, 7 and at once (0: no limit), 8 how many outcomes are kept, 9 the
+--        number of the first such KEY, then for each connection
+--          session, connection, generation, how many arguments follow, for each command
+--            `S`, id, type, data, count of names (-1: everyone), names...
+--            `R`, id, a refusal decided before
+--            `D`, id, name, number of its KEY
+--            `L`
 -- Effect events, outcomes, releases
--- Cost   ZSCORE, HMGET, two HSET; for each signal two XADD, and a PUBLISH for each other
---        node with members, all signals in one
-local me, generation = ARGV[6], tonumber(ARGV[7])
-local rate, burst, kept = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local hot, cold = load('h' .. me, 'i' .. me)
-local H, C = read_hot(hot), read_cold(cold)
-if not attached(H, generation) then return finish() end
+-- Cost   ZMSCORE, INCR; for each connection HMGET, HSET; for each signal two XADD, and an
+--        SPUBLISH for each other node with members, all signals in one
+-- Reply  with nothing of its own but, for each connection, its session's epoch and the
+--        effects; or the error that it met, alone
+local NO_ID = '00000000000000000000'
+local rate, burst, kept = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+-- The connection that is served: its outcomes, its name, and what it has.
+local outcomes, me, H
 
 -- How long until there is a token in the bucket, if there is none: the generic cell
 -- rate algorithm, as in `session::bucket`.
@@ -36,69 +42,73 @@ local function signal(kind, data, names)
     there, absent = resolve(names)
     if #there == 0 then return pack('nobody', #names) end
   end
-  append(64 + #kind + #data + 16 * #there, 'signal', me, names and 'O' .. table.concat(there) or 'E', kind, data)
-  return pack('accepted', S.sequence, unpack(absent))
-end
-
-local function decide(id, outcome)
-  if id == string.rep('0', 20) or not H then return end
-  H.last = id
-  call('XADD', KEYS[9], 'MAXLEN', kept, string.gsub(id, '^0+', '') .. '-0', 'o', outcome)
+  local audience = names and 'O' .. table.concat(there) or 'E'
+  append(64 + #kind + #data + 16 * #there, 'signal',
+    struct.pack('>I4c0I4c0I4c0I4c0', #me, me, #audience, audience, #kind, kind, #data, data))
+  return pack('accepted', S.sequence) .. pack_all(absent)
 end
 
 -- What was decided before.
 local function decided(id)
-  if id == string.rep('0', 20) or id > H.last then return nil end
-  local number = string.gsub(id, '^0+', '')
-  local found = call('XRANGE', KEYS[9], number .. '-0', number .. '-0')
+  if id == NO_ID or id > H.last then return nil end
+  local found = call('XRANGE', outcomes, id .. '-0', id .. '-0')
   return found[1] and found[1][2][2] or pack('unknown', H.last)
 end
 
-local at = 11
-local left = false
-while ARGV[at] and not left do
-  local what, id = ARGV[at], ARGV[at + 1]
-  if what == 'L' then
-    count_stream(H.node, -1)
-    destroy(me, H, C, 'client')
-    call('DEL', KEYS[9])
-    effect('release', me, generation, 'left', 0)
-    left, H = true, nil
-  else
-    local is_sound = ARGV[at + 2] == '1'
-    local outcome = decided(id)
-    local is_new = not outcome
-    local release
-    if not is_sound then
-      outcome = outcome or pack('refused', ARGV[at + 3])
-      at = at + 4
-    elseif what == 'S' then
-      local count = tonumber(ARGV[at + 5])
-      if is_new then
-        outcome = signal(ARGV[at + 3], ARGV[at + 4], count >= 0 and {unpack(ARGV, at + 6, at + 5 + count)} or nil)
-      end
-      at = at + 6 + math.max(count, 0)
+-- One connection, whose own keys and arguments begin here.
+local function serve(key, at)
+  SESSION, LOG, outcomes = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+  name, me = ARGV[at], ARGV[at + 1]
+  local generation, last = tonumber(ARGV[at + 2]), at + 3 + ARGV[at + 3]
+  local field = 'h' .. me
+  local _, hot = read(field)
+  H = read_hot(hot)
+  if not attached(H, generation) then return end
+  at = at + 4
+  while at <= last and H do
+    local what, id = ARGV[at], ARGV[at + 1]
+    if what == 'L' then
+      leave(me, H, outcomes)
+      H = nil
     else
-      if is_new then
-        local named = ARGV[at + 3]
-        local whom = string.sub(named, 1, 1) == 'I' and string.sub(named, 2) or nil
-        local found = whom and call('HMGET', SESSION, 'h' .. whom, 'i' .. whom) or {}
-        local other = whom == me and H or read_hot(found[1])
-        if other then
-          if other.till == 0 then release = {whom, other.generation} end
-          throw_out(whom, other, read_cold(found[2]), KEYS[tonumber(ARGV[at + 4])])
-          outcome = pack('accepted', S.sequence)
-          if whom == me then left, H = true, nil end
-        else
-          outcome = pack('gone')
+      local outcome = decided(id)
+      local is_new = not outcome
+      local whom, released
+      if what == 'S' then
+        local count = tonumber(ARGV[at + 4])
+        if is_new then
+          outcome = signal(ARGV[at + 2], ARGV[at + 3], count >= 0 and {unpack(ARGV, at + 5, at + 4 + count)} or nil)
         end
+        at = at + 5 + math.max(count, 0)
+      elseif what == 'R' then
+        outcome = outcome or pack('refused', ARGV[at + 2])
+        at = at + 3
+      else
+        if is_new then outcome, whom, released = disconnect(me, H, ARGV[at + 2], KEYS[tonumber(ARGV[at + 3])]) end
+        at = at + 4
       end
-      at = at + 5
+      if whom == me then
+        H = nil
+      elseif is_new and id ~= NO_ID then
+        H.last = id
+        -- As many at least: forgetting some of a block is dear.
+        call('XADD', outcomes, 'MAXLEN', '~', kept, id, 'o', outcome)
+      end
+      effect('answer', me, generation, id, outcome)
+      if released then effect('release', whom, released, 'disconnected', 0) end
     end
-    if is_new then decide(id, outcome) end
-    effect('answer', me, generation, id, outcome)
-    if release then effect('release', release[1], release[2], 'disconnected', 0) end
   end
+  if H then fields = {field, packed_hot(H)} end
+  conclude()
 end
-if H then write_hot(me, H) end
-return finish()
+
+local key, at, is_told, served = tonumber(ARGV[9]), 10, false, {}
+while ARGV[at] do
+  local is_well, error = pcall(serve, key, at)
+  -- What has a place keeps it.
+  if not is_well then pcall(conclude) end
+  is_told = is_told or #effects > 0
+  served[#served + 1] = is_well and {S.epoch, effects} or {type(error) == 'table' and error.err or tostring(error)}
+  key, at = key + 3, at + 4 + ARGV[at + 3]
+end
+return {'OK', 0, is_told and call('INCR', CLOCK) or 0, {}, unpack(served)}

@@ -7,10 +7,10 @@
 load()
 local places = {}
 for from = 6, #ARGV, 2000 do
-  local fields = {}
-  for at = from, math.min(from + 1999, #ARGV), 2 do fields[#fields + 1] = 'h' .. ARGV[at] end
-  local found = S.members > 0 and call('HMGET', SESSION, unpack(fields)) or {}
-  for at = 1, #fields do
+  local asked = {}
+  for at = from, math.min(from + 1999, #ARGV), 2 do asked[#asked + 1] = 'h' .. ARGV[at] end
+  local found = S.members > 0 and call('HMGET', SESSION, unpack(asked)) or {}
+  for at = 1, #asked do
     local connection, generation = ARGV[from + 2 * at - 2], tonumber(ARGV[from + 2 * at - 1])
     local H = read_hot(found[at])
     local is_theirs = attached(H, generation)
@@ -23,4 +23,4 @@ for from = 6, #ARGV, 2000 do
     places[#places + 1] = is_theirs and 1 or 0
   end
 end
-return finish(int(S.sequence), places)
+return finish(S.sequence, places)

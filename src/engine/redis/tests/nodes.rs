@@ -8,9 +8,9 @@ use super::{Bed, NODE, partitions, session};
 use crate::{
     domain::{
         ConnectionId, DisconnectReason, Ending, Epoch, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role,
-        SessionId, Signal,
+        Sequence, SessionId, Signal,
     },
-    engine::redis::{Beat, Done, Pulse, Push, Store, Trouble, channel, keys::watch},
+    engine::redis::{Asked, Beat, Done, Pulse, Push, Store, Trouble, channel, keys::watch},
     session::{Admission, Command, Effect, Handle, Join, Outcome, Resume, ServerSend, View},
 };
 
@@ -232,10 +232,50 @@ fn nothing_is_left_behind_when_everybody_is_gone() {
     assert_eq!(run.block_on(sent).unwrap().answer.unwrap().recipient_count, 1);
     run.block_on(store.send(&mut redis, &nodes.name, one.handle, vec![Command::Leave])).unwrap();
     let mut keys: Vec<String> = run.block_on(redis::cmd("KEYS").arg("*").query_async(&mut redis)).unwrap();
-    keys.retain(|key| !key.ends_with(":leases") && !key.ends_with(":server"));
+    keys.retain(|key| of_a_session(key));
     let [response] = &keys[..] else { panic!("{keys:?}") };
     let left: i64 = run.block_on(redis::cmd("PTTL").arg(response).query_async(&mut redis)).unwrap();
     assert!(response.contains(":response:") && left > 0, "{response}, for {left} ms");
+}
+
+#[test]
+fn what_streams_ask_for_together_is_done_as_if_each_had_asked_alone() {
+    let Some(nodes) = Nodes::new() else { return };
+    let [one, two, three] = [1, 2, 3].map(|number| nodes.join(0, number, WINDOW, None).0.handle);
+    let ask = |from, id, data: &str| Asked {
+        session: nodes.name.clone(),
+        from,
+        commands: vec![Command::Send(id, Ok((signal(data), None))), Command::Send(id + 1, Ok((signal(data), None)))]
+            .into(),
+    };
+    let gone = Handle { generation: 9, ..one };
+    let asked = [ask(one, 1, "a"), ask(gone, 1, "b"), ask(two, 1, "c"), ask(three, 1, "d"), ask(one, 3, "e")];
+    let mut redis = nodes.bed.redis.clone();
+    let run = &nodes.bed.runtime;
+    // One meets an error in what Redis has.
+    let broken = crate::engine::redis::Keys::of(&nodes.name, partitions()).outcomes(&two.connection);
+    run.block_on(redis::cmd("SET").arg(&broken).arg("no stream").exec_async(&mut redis)).unwrap();
+    let done = run.block_on(nodes.stores[0].at(2 * SECOND).send_all(&mut redis, &asked)).unwrap();
+    let accepted = |of: Handle, places: [Sequence; 2]| {
+        let done = done[asked.iter().position(|asked| asked.from == of).unwrap()].as_ref().unwrap();
+        let answered = |effect: &Effect| match effect {
+            Effect::Answer(handle, result) if *handle == of => Some(result.outcome.as_ref().unwrap().sequence),
+            _ => None,
+        };
+        assert_eq!(done.effects.iter().filter_map(|(_, effect)| answered(effect)).collect::<Vec<_>>(), places);
+    };
+    accepted(one, [4, 5]);
+    assert!(done[1].as_ref().is_ok_and(|done| done.effects.is_empty()), "{:?}", done[1]);
+    let trouble = done[2].as_ref().unwrap_err();
+    assert!(trouble.to_string().contains("WRONGTYPE") && !trouble.changed_nothing(), "{trouble}");
+    // What had its place before the error keeps it.
+    accepted(three, [7, 8]);
+    assert_eq!(done[4].as_ref().unwrap().effects.len(), 4);
+}
+
+/// Whether this is no partition's key.
+fn of_a_session(key: impl AsRef<str>) -> bool {
+    ![":leases", ":server", ":clock"].iter().any(|end| key.as_ref().ends_with(end))
 }
 
 #[test]
@@ -291,7 +331,7 @@ fn the_log_keeps_as_many_bytes_as_it_may_whatever_sizes_come() {
     let (one, _) = nodes.join(0, 1, WINDOW, None);
     let kept = || {
         let mut redis = nodes.bed.redis.clone();
-        let [_, _, _, log, ..] = crate::engine::redis::Keys::of(&nodes.name, partitions()).all();
+        let log = crate::engine::redis::Keys::of(&nodes.name, partitions()).log();
         nodes.bed.runtime.block_on(redis::cmd("XLEN").arg(log).query_async::<usize>(&mut redis)).unwrap()
     };
     // Each counts 64 more than it has.
@@ -421,7 +461,7 @@ fn a_node_that_says_nothing_any_more_may_have_been_told_what_is_lost() {
     let store = Store::new("node-1:boot-2".into(), Limits::default().into(), partitions()).at(102 * SECOND);
     run.block_on(store.sweep(&mut redis, &nodes.name, pulse.era)).unwrap();
     let keys: Vec<String> = run.block_on(redis::cmd("KEYS").arg("*").query_async(&mut redis)).unwrap();
-    assert!(keys.iter().all(|key| key.ends_with(":leases") || key.ends_with(":server")), "{keys:?}");
+    assert!(!keys.iter().any(of_a_session), "{keys:?}");
 }
 
 #[test]
