@@ -9,7 +9,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::redis_server::RedisServer;
+use crate::{
+    engines::{Blow, Engine},
+    faults::Played,
+};
 
 /// How long a server may take to start, or to end. These machines are shared.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,25 +24,6 @@ pub(crate) enum Manner {
     Drained,
     /// It does nothing for a time, and then goes on as if it had been a moment.
     Suspended,
-}
-
-/// What happens to what nodes share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Blow {
-    /// It does nothing for a time.
-    Stalled,
-    /// Every connection to it is cut.
-    CutOff,
-    /// It ends, and comes back with all it had.
-    Restarted,
-    /// It ends, and comes back as it was some time before.
-    RolledBack,
-    /// It forgets everything.
-    Flushed,
-}
-
-impl Blow {
-    pub(crate) const ALL: [Self; 5] = [Self::Stalled, Self::CutOff, Self::Restarted, Self::RolledBack, Self::Flushed];
 }
 
 /// Nodes that serve the same sessions. What the end of one means to the
@@ -60,18 +44,24 @@ pub(crate) trait Cluster {
 
     /// Strikes what they share, if they share something, for so long.
     async fn strike(&mut self, blow: Blow, time: Duration);
+
+    /// No more faults on their ways to it.
+    fn calm_down(&self);
+
+    /// How often each fault was played there.
+    fn played(&self) -> Played;
 }
 
 /// Real servers, each a process of its own: one with the memory engine, or some that
 /// share another.
 pub(crate) struct Nodes {
-    flags: Vec<String>,
     nodes: Vec<Node>,
     /// Where the sessions are, if not in the only node.
-    redis: Option<RedisServer>,
+    engine: Option<Engine>,
 }
 
 struct Node {
+    flags: Vec<String>,
     address: SocketAddr,
     child: Option<Child>,
     is_suspended: bool,
@@ -83,22 +73,22 @@ impl Nodes {
         Self::start(flags, 1, None).await
     }
 
-    /// Some that share a Redis; none where there is no `redis-server`.
-    pub(crate) async fn many(flags: &[&str], count: usize) -> Option<Self> {
-        Some(Self::start(flags, count, Some(RedisServer::start()?)).await)
+    /// Some that share this; none where there is nothing to share.
+    pub(crate) async fn many(flags: &[&str], count: usize, engine: Option<Engine>) -> Option<Self> {
+        Some(Self::start(flags, count, Some(engine?)).await)
     }
 
-    async fn start(flags: &[&str], count: usize, redis: Option<RedisServer>) -> Self {
-        let mut flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        if let Some(redis) = &redis {
-            flags.extend(["--engine".into(), "redis".into(), "--redis-url".into(), redis.url()]);
-        }
+    async fn start(flags: &[&str], count: usize, engine: Option<Engine>) -> Self {
         let mut nodes = Vec::new();
-        for _ in 0..count {
+        for number in 0..count {
+            let mut flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+            if let Some(engine) = &engine {
+                flags.extend(["--engine".into(), "redis".into(), "--redis-url".into(), engine.url(number)]);
+            }
             let (child, address) = run(&flags, "127.0.0.1:0").await.expect("a server");
-            nodes.push(Node { address, child: Some(child), is_suspended: false });
+            nodes.push(Node { flags, address, child: Some(child), is_suspended: false });
         }
-        Self { flags, nodes, redis }
+        Self { nodes, engine }
     }
 }
 
@@ -114,39 +104,24 @@ impl Cluster for Nodes {
 
     fn manners(&self) -> &'static [Manner] {
         // A node alone has nobody who would notice that it did nothing.
-        match self.redis {
+        match self.engine {
             None => &[Manner::Killed, Manner::Killed, Manner::Drained],
             Some(_) => &[Manner::Killed, Manner::Drained, Manner::Suspended],
         }
     }
 
     async fn strike(&mut self, blow: Blow, time: Duration) {
-        let Some(redis) = &mut self.redis else { return };
-        match blow {
-            Blow::Stalled => {
-                redis.suspend(true);
-                sleep(time).await;
-                redis.suspend(false);
-            }
-            Blow::CutOff => {
-                for kind in ["normal", "pubsub"] {
-                    redis.ask(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).arg("SKIPME").arg("yes"));
-                }
-            }
-            Blow::Restarted => {
-                redis.ask(&redis::cmd("SAVE"));
-                redis.kill();
-                sleep(time).await;
-                redis.again();
-            }
-            Blow::RolledBack => {
-                redis.ask(&redis::cmd("SAVE"));
-                sleep(time).await;
-                redis.kill();
-                redis.again();
-            }
-            Blow::Flushed => redis.ask(&redis::cmd("FLUSHALL")),
+        if let Some(engine) = &mut self.engine {
+            engine.strike(blow, time).await;
         }
+    }
+
+    fn calm_down(&self) {
+        self.engine.iter().for_each(Engine::calm_down);
+    }
+
+    fn played(&self) -> Played {
+        self.engine.as_ref().map_or_else(Played::default, Engine::played)
     }
 
     async fn stop(&mut self, node: usize, manner: Manner) {
@@ -177,7 +152,7 @@ impl Cluster for Nodes {
             loop {
                 // Somebody else may have the port for a moment, as its own end
                 // of a connection.
-                match run(&self.flags, &address).await {
+                match run(&node.flags, &address).await {
                     Some((child, _)) => return child,
                     None => sleep(Duration::from_millis(100)).await,
                 }
@@ -190,7 +165,8 @@ impl Cluster for Nodes {
 /// A server that listens; none if it could not.
 async fn run(flags: &[String], listen: &str) -> Option<(Child, SocketAddr)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
-    command.args(["serve", "--listen", listen, "--admin-listen", "none", "--log-level", "error"]).args(flags);
+    let level = std::env::var("SIGNALBOX_PROOF_LOG").unwrap_or_else(|_| "error".into());
+    command.args(["serve", "--listen", listen, "--admin-listen", "none", "--log-level", &level]).args(flags);
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the binary");
     let mut lines = BufReader::new(child.stdout.take()?).lines();
     let told = async {

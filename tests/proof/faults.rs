@@ -127,6 +127,28 @@ impl Plan {
         Self { refused: false, ghost, troubles }
     }
 
+    /// Of a connection between a node and what it shares with others: much goes over one,
+    /// so that what happens is far apart; and nothing is said twice, by which something
+    /// would be asked twice.
+    pub(crate) fn to_an_engine(seed: u64, connection: u64) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed.wrapping_mul(1 << 32).wrapping_add(connection));
+        if dice.random_bool(0.04) {
+            return Self { refused: true, ..Self::default() };
+        }
+        let mut troubles: Vec<_> = (0..3).map(|_| harmless(&mut dice)).collect();
+        troubles.push(deadly(&mut dice));
+        for trouble in &mut troubles {
+            let most = 1 << dice.random_range(12..=21);
+            trouble.after = dice.random_range(0..most);
+            // Longer than an answer may take, sometimes; and than a lease.
+            if matches!(trouble.fault, Fault::Stall(_)) {
+                trouble.fault = Fault::Stall(millis(&mut dice, 1 << 13));
+            }
+        }
+        troubles.sort_by_key(|trouble| trouble.after);
+        Self { refused: false, ghost: None, troubles }
+    }
+
     /// What happens one way.
     pub(crate) fn along(&self, way: Way) -> impl Iterator<Item = Trouble> + use<> {
         self.troubles.clone().into_iter().filter(move |trouble| trouble.way == way)

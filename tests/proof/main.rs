@@ -3,11 +3,14 @@
 //! to a real server that is killed and drained now and then. Everything that
 //! everyone did, was told and saw is then held against the promises.
 //!
-//! `tests/long-run [SECONDS] [SEED]` plays for longer, and prints the counts.
+//! `tests/long-run [SECONDS] [SEED]` plays for longer, and prints the counts;
+//! `tests/long-run-many [SEEDS] [SEED]` the same of many nodes, and of what may happen to
+//! the Redis that they share. Servers log errors, or what `SIGNALBOX_PROOF_LOG` says.
 
 mod backend;
 mod checker;
 mod cluster;
+mod engines;
 mod faults;
 mod good;
 mod history;
@@ -22,7 +25,8 @@ mod stage;
 
 use std::time::{Duration, Instant};
 
-use cluster::{Blow, Nodes};
+use cluster::Nodes;
+use engines::{Blow, Engine};
 use report::Report;
 use run::{Plan, run};
 
@@ -97,14 +101,14 @@ async fn nothing_is_lost_repeated_or_reordered() {
     }
 }
 
-/// Plays seeds over three nodes that share a Redis, to which this may happen.
-async fn play_many(blows: &[Blow], storm: Duration) {
+/// Plays seeds over three nodes that share something, to which this may happen.
+async fn play_many(engine: impl AsyncFn(u64) -> Option<Engine>, blows: &[Blow], storm: Duration) {
     let from = setting("SIGNALBOX_PROOF_SEED").unwrap_or(1);
     let seeds = setting("SIGNALBOX_PROOF_SEEDS").unwrap_or(1);
     let storm = setting("SIGNALBOX_PROOF_SECONDS").map_or(storm, Duration::from_secs);
     let mut report = Report::default();
     for seed in from..from + seeds {
-        let Some(mut nodes) = Nodes::many(FLAGS, 3).await else { return };
+        let Some(mut nodes) = Nodes::many(FLAGS, 3, engine(seed).await).await else { return };
         let plan = Plan { seed, members: 24, storm, restarts_within: Duration::from_secs(5), blows, rolling: false };
         let ran = run(plan, &mut nodes).await;
         println!("seed {seed}: {} faults, {} violations", ran.played.all(), ran.verdict.violations.len());
@@ -118,17 +122,33 @@ async fn play_many(blows: &[Blow], storm: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_where_nodes_come_and_go() {
-    play_many(&[], Duration::from_secs(15)).await;
+    play_many(async |_| Engine::alone(), &[], Duration::from_secs(15)).await;
 }
 
-/// All that may happen to Redis, or what `SIGNALBOX_PROOF_BLOWS` says, as
-/// `Stalled,Restarted`.
+/// All that may happen to Redis in a moment, or what `SIGNALBOX_PROOF_BLOWS` says, as
+/// `StalledForAMinute,Restarted`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_whatever_happens_to_redis() {
     let asked = std::env::var("SIGNALBOX_PROOF_BLOWS").ok();
-    let blow = |name: &str| Blow::ALL.into_iter().find(|blow| format!("{blow:?}") == name).expect("a blow's name");
-    let blows = asked.map_or_else(|| Blow::ALL.to_vec(), |asked| asked.split(',').map(blow).collect());
-    play_many(&blows, Duration::from_secs(30)).await;
+    let blows = asked.map_or_else(|| Blow::ALONE.to_vec(), |asked| asked.split(',').map(Blow::named).collect());
+    play_many(async |_| Engine::alone(), &blows, Duration::from_secs(30)).await;
+}
+
+/// Cut, stalled, delayed, half-open: for one node, while the others reach it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_whatever_the_network_to_redis_does() {
+    play_many(async |seed| Engine::apart(seed, 3).await, &[], Duration::from_secs(20)).await;
+}
+
+/// With all it was told, and without some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_where_a_replica_takes_over() {
+    play_many(async |_| Engine::paired(), &Blow::PAIRED, Duration::from_secs(20)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_where_slots_move_and_primaries_end() {
+    play_many(async |_| Engine::clustered(), &Blow::CLUSTERED, Duration::from_secs(20)).await;
 }
 
 /// An upgrade under load, node after node.
@@ -136,7 +156,7 @@ async fn nothing_is_whatever_happens_to_redis() {
 async fn nothing_is_not_even_a_gap_in_a_rolling_restart() {
     // With a log that reaches back over a restart, as the defaults' does.
     let flags = ["--log-events", "20000", "--log-bytes", "0", "--outbox-events", "0", "--drain-timeout", "2s"];
-    let Some(mut nodes) = Nodes::many(&flags, 3).await else { return };
+    let Some(mut nodes) = Nodes::many(&flags, 3, Engine::alone()).await else { return };
     let storm = Duration::from_secs(8);
     let within = Duration::from_secs(1);
     let plan = Plan { seed: 1, members: 24, storm, restarts_within: within, blows: &[], rolling: true };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    checker::Counts,
-    cluster::Blow,
+    checker::{self, Counts},
+    engines::Blow,
     faults::{Kind, Played},
     run::Ran,
 };
@@ -31,6 +31,7 @@ pub(crate) struct Report {
     began: Instant,
     seeds: Vec<u64>,
     played: Played,
+    played_behind: Played,
     connections: u64,
     kills: u64,
     drains: u64,
@@ -47,6 +48,7 @@ impl Default for Report {
             began: Instant::now(),
             seeds: Vec::new(),
             played: Played::default(),
+            played_behind: Played::default(),
             connections: 0,
             kills: 0,
             drains: 0,
@@ -64,6 +66,7 @@ impl Report {
     pub(crate) fn add(&mut self, seed: u64, ran: Ran) -> bool {
         self.seeds.push(seed);
         self.played += ran.played;
+        self.played_behind += ran.played_behind;
         self.connections += ran.connections;
         self.kills += ran.kills;
         self.drains += ran.drains;
@@ -76,7 +79,10 @@ impl Report {
             let mut kinds = BTreeMap::<_, usize>::new();
             violations.iter().for_each(|violation| *kinds.entry(violation.kind).or_default() += 1);
             self.failures += &format!("seed {seed} broke promises, {kinds:?} (SIGNALBOX_PROOF_SEED={seed}):\n");
-            for violation in violations.iter().take(TOLD) {
+            // That there was no rest is why others have no outcome.
+            let mut told: Vec<_> = violations.iter().collect();
+            told.sort_by_key(|violation| violation.kind != checker::Kind::Restless);
+            for violation in told.into_iter().take(TOLD) {
                 self.failures += &format!("{violation}\n{}", violation.context(&ran.evidence));
             }
         }
@@ -123,6 +129,11 @@ impl fmt::Display for Report {
         line("servers killed", self.kills as usize)?;
         line("servers drained", self.drains as usize)?;
         line("servers suspended", self.suspensions as usize)?;
+        if self.played_behind.all() > 0 {
+            line("faults on ways to Redis", self.played_behind.all() as usize)?;
+            write!(f, "{}", self.played_behind)?;
+        }
+        let mut line = |name: &str, count: usize| writeln!(f, "{name:<26}{count:>10}");
         for (blow, count) in &self.blows {
             line(&format!("Redis {blow:?}"), *count as usize)?;
         }

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     backend::{self, Office},
     checker::{self, Verdict},
-    cluster::{Blow, Cluster, Manner},
+    cluster::{Cluster, Manner},
+    engines::Blow,
     faults::{self, Played},
     history::{Evidence, Outcome, Record, Rest, State},
     member,
@@ -41,6 +42,8 @@ pub(crate) struct Ran {
     pub(crate) evidence: Evidence,
     pub(crate) verdict: Verdict,
     pub(crate) played: Played,
+    /// Between nodes and what they share.
+    pub(crate) played_behind: Played,
     pub(crate) connections: u64,
     pub(crate) kills: u64,
     pub(crate) drains: u64,
@@ -97,6 +100,7 @@ pub(crate) async fn run(plan: Plan<'_>, cluster: &mut impl Cluster) -> Ran {
         (0..plan.members).map(|number| tokio::spawn(member::live(Arc::clone(&stage), number))).collect();
     let Struck { kills, drains, suspensions, blows } = storm(plan, cluster, &proxies).await;
     proxies.faulty.calm_down();
+    cluster.calm_down();
     stage.calm.cancel();
     backend.await.expect("the backend");
 
@@ -111,7 +115,8 @@ pub(crate) async fn run(plan: Plan<'_>, cluster: &mut impl Cluster) -> Ran {
     let evidence = Evidence { histories: stage.histories(), rest };
     let verdict = checker::check(&evidence);
     let (played, connections) = (proxies.faulty.played(), proxies.faulty.connections());
-    Ran { evidence, verdict, played, connections, kills, drains, suspensions, blows }
+    let played_behind = cluster.played();
+    Ran { evidence, verdict, played, played_behind, connections, kills, drains, suspensions, blows }
 }
 
 /// Quick to notice and quick to come back, so that faults turn over fast.
@@ -138,7 +143,7 @@ async fn storm(plan: Plan<'_>, cluster: &mut impl Cluster, proxies: &Proxies) ->
         }
         if !plan.blows.is_empty() && dice.random_bool(0.6) {
             let blow = plan.blows[dice.random_range(0..plan.blows.len())];
-            let time = pause(&mut dice, if blow == Blow::Stalled { 6_000 } else { 1_000 });
+            let time = pause(&mut dice, blow.at_most().as_millis() as u64);
             *struck.blows.entry(blow).or_default() += 1;
             cluster.strike(blow, time).await;
             continue;

@@ -108,7 +108,13 @@ impl RedisServer {
 
     /// Starts it again, with what it saved last.
     pub(crate) fn again(&mut self) {
-        self.child = run(&self.folder, &self.flags, self.port).expect("it was there before");
+        self.again_with(&[]);
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn again_with(&mut self, flags: &[&str]) {
+        let flags: Vec<_> = self.flags.iter().cloned().chain(flags.iter().map(ToString::to_string)).collect();
+        self.child = run(&self.folder, &flags, self.port).expect("it was there before");
     }
 }
 
