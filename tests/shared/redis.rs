@@ -22,8 +22,9 @@ pub(crate) struct RedisServer {
 
 #[allow(dead_code, reason = "not every test needs all of it")]
 impl RedisServer {
-    /// One that is up. None where there is no `redis-server`; with
-    /// `SIGNALBOX_TESTS_NEED_REDIS`, which `tests/all` sets, that is a failure.
+    /// One that is up. None where there is no `redis-server`, or what
+    /// `SIGNALBOX_TESTS_REDIS_SERVER` names; with `SIGNALBOX_TESTS_NEED_REDIS`, which
+    /// `tests/all` sets, that is a failure.
     pub(crate) fn start() -> Option<Self> {
         Self::with(&[], None)
     }
@@ -119,7 +120,8 @@ impl RedisServer {
 }
 
 fn run(folder: &Path, flags: &[String], port: Option<u16>) -> std::io::Result<Child> {
-    let mut command = Command::new("redis-server");
+    let program = std::env::var_os("SIGNALBOX_TESTS_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+    let mut command = Command::new(program);
     let port = port.unwrap_or(0).to_string();
     if let [kind, file, ..] = flags
         && kind == "--sentinel"

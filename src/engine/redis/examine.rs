@@ -97,7 +97,7 @@ fn of_itself(about: &About) -> Vec<Finding> {
     let version = about.fact("redis_version");
     let valkey = about.fact("valkey_version");
     let version = if valkey.is_empty() { format!("Redis {version}") } else { format!("Valkey {valkey}") };
-    let mode = about.fact("redis_mode");
+    let mode = about.mode();
     let (policy, most) = (about.fact("maxmemory_policy"), about.fact("maxmemory_human"));
     let is_limited = about.fact("maxmemory") != "0";
     let (memory, mend) = if is_limited {

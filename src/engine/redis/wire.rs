@@ -81,7 +81,7 @@ impl Wire {
             ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
             _ => String::new(),
         };
-        let is_cluster = about.fact("redis_mode") == "cluster";
+        let is_cluster = about.mode() == "cluster";
         let number = redis::cmd("CLIENT").arg("ID").query_async(&mut redis).await?;
         Ok(Self { redis, number, run_id: about.fact("run_id").to_owned(), host, is_cluster, closed, channels })
     }
@@ -176,6 +176,15 @@ impl About {
     pub(super) fn fact(&self, name: &str) -> &str {
         let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().trim_end()
+    }
+
+    /// Whether it is one of several: `standalone`, `cluster` or `sentinel`.
+    pub(super) fn mode(&self) -> &str {
+        // Valkey's name for it, and Redis's.
+        match self.fact("server_mode") {
+            "" => self.fact("redis_mode"),
+            mode => mode,
+        }
     }
 
     /// Whether it will do.
