@@ -122,7 +122,7 @@ async fn play_many(engine: impl AsyncFn(u64) -> Option<Engine>, blows: &[Blow], 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_where_nodes_come_and_go() {
-    play_many(async |_| Engine::alone(), &[], Duration::from_secs(15)).await;
+    play_many(async |_| Engine::alone(), &[], Duration::from_secs(12)).await;
 }
 
 /// All that may happen to Redis in a moment, or what `SIGNALBOX_PROOF_BLOWS` says, as
@@ -131,24 +131,24 @@ async fn nothing_is_where_nodes_come_and_go() {
 async fn nothing_is_whatever_happens_to_redis() {
     let asked = std::env::var("SIGNALBOX_PROOF_BLOWS").ok();
     let blows = asked.map_or_else(|| Blow::ALONE.to_vec(), |asked| asked.split(',').map(Blow::named).collect());
-    play_many(async |_| Engine::alone(), &blows, Duration::from_secs(30)).await;
+    play_many(async |_| Engine::alone(), &blows, Duration::from_secs(24)).await;
 }
 
 /// Cut, stalled, delayed, half-open: for one node, while the others reach it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_whatever_the_network_to_redis_does() {
-    play_many(async |seed| Engine::apart(seed, 3).await, &[], Duration::from_secs(20)).await;
+    play_many(async |seed| Engine::apart(seed, 3).await, &[], Duration::from_secs(12)).await;
 }
 
 /// With all it was told, and without some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_where_a_replica_takes_over() {
-    play_many(async |_| Engine::paired(), &Blow::PAIRED, Duration::from_secs(20)).await;
+    play_many(async |_| Engine::paired(), &Blow::PAIRED, Duration::from_secs(12)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_where_slots_move_and_primaries_end() {
-    play_many(async |_| Engine::clustered(), &Blow::CLUSTERED, Duration::from_secs(20)).await;
+    play_many(async |_| Engine::clustered(), &Blow::CLUSTERED, Duration::from_secs(12)).await;
 }
 
 /// An upgrade under load, node after node.

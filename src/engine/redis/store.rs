@@ -7,8 +7,8 @@ use redis::{ScriptInvocation, Value, aio::ConnectionLike};
 use crate::{
     domain::{DisconnectReason, Ending, Epoch, Limits, Named, Reason, Refusal, Sequence, SessionId},
     session::{
-        Admission, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, Outcome, ServerAccepted, ServerSend, View, full,
-        nobody_there, none_connected, not_connected, too_much_data,
+        Admission, ConnectionView, Facts, Handle, Join, KEYS_KEPT_FOR, OUTCOMES_KEPT, Outcome, ServerAccepted,
+        ServerSend, View, full, nobody_there, none_connected, not_connected, too_much_data,
     },
 };
 
@@ -111,7 +111,12 @@ impl Store {
         let (_, me) = Values::view(values.next()?)?;
         let handle = Handle { connection: me.info.id, generation: values.number()? };
         let (_, sequence, last_send_id) = (values.number()?, values.number()?, values.number()?);
-        let restated = values.list()?.map(|one| Values::restated(one, &self.limits)).collect::<Call<_>>()?;
+        let mut restated = values.list()?;
+        // Some more are there.
+        for _ in OUTCOMES_KEPT..restated.len() {
+            restated.next();
+        }
+        let restated = restated.map(|one| Values::restated(one, &self.limits)).collect::<Call<_>>()?;
         let snapshot = values.list()?.map(|one| Ok(Values::view(one)?.1)).collect::<Call<_>>()?;
         let mut missed = Vec::new();
         for (at, record) in (sequence + 1..).zip(values.list()?) {

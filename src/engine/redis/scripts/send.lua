@@ -48,11 +48,19 @@ local function signal(kind, data, names)
   return pack('accepted', S.sequence) .. pack_all(absent)
 end
 
--- What was decided before.
+-- What was decided before, if that is one of the newest that are kept: the stream has some
+-- more.
 local function decided(id)
   if id == NO_ID or id > H.last then return nil end
-  local found = call('XRANGE', outcomes, id .. '-0', id .. '-0')
-  return found[1] and found[1][2][2] or pack('unknown', H.last)
+  local found = call('XRANGE', outcomes, id, id)[1]
+  local too_many = call('XLEN', outcomes) - kept
+  if found and too_many > 0 then
+    local older = call('XRANGE', outcomes, '-', '+', 'COUNT', int(too_many))
+    for _, entry in ipairs(older) do
+      if found and entry[1] == found[1] then found = nil end
+    end
+  end
+  return found and found[2][2] or pack('unknown', H.last)
 end
 
 -- One connection, whose own keys and arguments begin here.
