@@ -30,6 +30,8 @@ pub(crate) enum Blow {
     RolledBack,
     /// It forgets everything.
     Flushed,
+    /// Its memory is full for a time.
+    OutOfMemory,
     /// Its replica takes its place, in step with it.
     FailedOver,
     /// Its replica takes its place, and lacks some time.
@@ -42,7 +44,8 @@ pub(crate) enum Blow {
 
 impl Blow {
     /// What one server alone may meet.
-    pub(crate) const ALONE: [Self; 5] = [Self::Stalled, Self::CutOff, Self::Restarted, Self::RolledBack, Self::Flushed];
+    pub(crate) const ALONE: [Self; 6] =
+        [Self::Stalled, Self::CutOff, Self::Restarted, Self::RolledBack, Self::Flushed, Self::OutOfMemory];
     /// What one with a replica may.
     pub(crate) const PAIRED: [Self; 2] = [Self::FailedOver, Self::FailedOverBehind];
     /// What three primaries may.
@@ -58,6 +61,7 @@ impl Blow {
     pub(crate) fn at_most(self) -> Duration {
         match self {
             Self::Stalled => Duration::from_secs(6),
+            Self::OutOfMemory => Duration::from_secs(4),
             _ => Duration::from_secs(1),
         }
     }
@@ -196,6 +200,12 @@ async fn strike_one(server: &mut RedisServer, blow: Blow, time: Duration) {
             server.again();
         }
         Blow::Flushed => server.ask(&redis::cmd("FLUSHALL")),
+        Blow::OutOfMemory => {
+            let limit = |bytes: usize| server.ask(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes));
+            limit(1);
+            sleep(time).await;
+            limit(0);
+        }
         blow => panic!("{blow:?} takes more than one"),
     }
 }
