@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Charge, Ending, Named, Refusal, Spent},
+    domain::{Charge, Ending, Named, Refusal, SendId, Spent},
     engine::{Link, lock},
-    session::{Command, Handle, SendResult},
+    session::{Command, Handle, OUTCOMES_KEPT, SendResult},
 };
 
 use super::{
@@ -37,6 +37,10 @@ pub(super) struct RedisLink {
 
 struct Queue {
     commands: VecDeque<Command>,
+    /// What was refused here and is not known to Redis: with the next that it is asked it
+    /// learns of them. Else a resume would find later sends decided, and never tell of
+    /// these.
+    refused: Arc<Vec<(SendId, Refusal)>>,
     ending: Option<Ending>,
     is_served: bool,
     /// How many bytes these take, and those that Redis is being asked: when it is slow, or
@@ -54,7 +58,14 @@ impl RedisLink {
     pub(super) fn new(slot: &Arc<Slot>, handle: Handle) -> Arc<Self> {
         let slot = Arc::clone(slot);
         let charge = Charge::new(&slot.part.home.node.budget(), Spent::Waiting);
-        let queue = Queue { commands: VecDeque::new(), ending: None, is_served: false, bytes: 0, charge };
+        let queue = Queue {
+            commands: VecDeque::new(),
+            refused: Arc::default(),
+            ending: None,
+            is_served: false,
+            bytes: 0,
+            charge,
+        };
         Arc::new(Self { slot, handle, queue: Mutex::new(queue), over: CancellationToken::new() })
     }
 
@@ -85,29 +96,26 @@ impl RedisLink {
         }
     }
 
-    /// Takes commands in, as long as there is place for them; the others are refused.
+    /// Takes commands in, as long as there is place for them; the others are refused, in
+    /// their order.
     fn submit(self: &Arc<Self>, commands: impl Iterator<Item = Command>) {
-        let mut refused = Vec::new();
         self.add(|queue| {
             let share = self.slot.part.home.node.budget().share();
             for command in commands {
-                let bytes = size(&command);
-                match command {
-                    Command::Send(send_id, _) | Command::Disconnect(send_id, _) if queue.bytes + bytes > share => {
-                        let refusal = away("it is slow, and as much waits for it as this node has memory for");
-                        refused.push(SendResult { send_id, outcome: Err(refusal) });
+                let command = match command {
+                    Command::Send(id, Ok(_)) | Command::Disconnect(id, Ok(_))
+                        if queue.bytes + size(&command) > share =>
+                    {
+                        let why = "it is slow, and as much waits for it as this node has memory for";
+                        Command::Send(id, Err(away(why)))
                     }
-                    command => {
-                        queue.bytes += bytes;
-                        queue.commands.push_back(command);
-                    }
-                }
+                    command => command,
+                };
+                queue.bytes += size(&command);
+                queue.commands.push_back(command);
             }
             queue.charge.set(queue.bytes);
         });
-        if !refused.is_empty() {
-            self.slot.answer(self.handle, &refused);
-        }
     }
 
     /// So many bytes of commands are dealt with.
@@ -174,8 +182,13 @@ impl RedisLink {
                     }
                 }
             };
-            let trouble = match live.send(&self.slot, self.handle, &commands).await {
-                Ok(()) => return,
+            let refused = Arc::clone(&lock(&self.queue).refused);
+            let trouble = match live.send(&self.slot, self.handle, &refused, &commands).await {
+                Ok(()) => {
+                    // Nothing else is asked, or refused, for this stream meanwhile.
+                    lock(&self.queue).refused = Arc::default();
+                    return;
+                }
                 Err(trouble) => trouble,
             };
             part.trouble(&live, &trouble);
@@ -207,6 +220,13 @@ impl RedisLink {
             }
             _ => true,
         });
+        {
+            let mut queue = lock(&self.queue);
+            let refused = Arc::make_mut(&mut queue.refused);
+            refused.extend(results.iter().filter(|one| one.send_id != 0).map(|one| (one.send_id, refusal.clone())));
+            let too_many = refused.len().saturating_sub(OUTCOMES_KEPT);
+            refused.drain(..too_many);
+        }
         self.slot.answer(self.handle, &results);
         // Who wants to leave, and can't, is let go, and Redis told as soon as it can be.
         if matches!(commands[..], [Command::Leave]) && which(1) {

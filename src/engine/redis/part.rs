@@ -93,10 +93,8 @@ impl Live {
     /// What came of a call, if what came is to be trusted: looked at once, and after it
     /// came.
     pub(super) fn sound<T>(&self, result: Result<T, Trouble>) -> Result<T, Trouble> {
-        match result {
-            Ok(_) if self.wire.is_closed() => Err(Trouble::Nonsense("the connection is not to be trusted")),
-            result => result,
-        }
+        // A refusal may be another's, too.
+        if self.wire.is_closed() { Err(Trouble::Nonsense("the connection is not to be trusted")) } else { result }
     }
 
     pub(super) fn redis(&self) -> MultiplexedConnection {

@@ -11,7 +11,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, aio::ConnectionLike};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    domain::{Named, SendId, SessionId},
+    domain::{Named, Refusal, SendId, SessionId},
     engine::lock,
     session::{Command, Handle, OUTCOMES_KEPT, View},
 };
@@ -41,6 +41,9 @@ pub struct Asked {
     pub session: SessionId,
     /// The stream.
     pub from: Handle,
+    /// What the node has refused before, and told: to be kept, so that it isn't decided
+    /// again.
+    pub refused: Arc<Vec<(SendId, Refusal)>>,
     /// What is to be done.
     pub commands: Arc<Vec<Command>>,
 }
@@ -64,7 +67,8 @@ impl Store {
         from: Handle,
         commands: Vec<Command>,
     ) -> Call<Done<()>> {
-        let asked = Asked { session: session.clone(), from, commands: Arc::new(commands) };
+        let (session, refused) = (session.clone(), Arc::default());
+        let asked = Asked { session, from, refused, commands: Arc::new(commands) };
         self.send_all(redis, &[asked]).await?.remove(0)
     }
 
@@ -89,11 +93,14 @@ impl Store {
         call.arg(self.limits.signals_per_second).arg(self.limits.signal_burst).arg(OUTCOMES_KEPT).arg(own);
         let mut last_key = own - 1 + 3 * asked.len();
         let mut disconnected = Vec::new();
-        for Asked { session, from, commands } in asked {
+        for Asked { session, from, refused, commands } in asked {
             let keys = Keys::of(session, self.partitions);
             call.key(keys.session()).key(keys.log()).key(keys.outcomes(&from.connection));
             call.arg(session.as_str()).arg(&from.connection.bytes()[..]).arg(from.generation);
-            call.arg(commands.iter().map(arguments).sum::<usize>());
+            call.arg(3 * refused.len() + commands.iter().map(arguments).sum::<usize>());
+            for (id, refusal) in &**refused {
+                call.arg("K").arg(digits(*id)).arg(reply::keep(refusal));
+            }
             for command in &**commands {
                 match command {
                     Command::Leave => {
@@ -197,10 +204,12 @@ impl Live {
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         from: Handle,
+        refused: &Arc<Vec<(SendId, Refusal)>>,
         commands: &Arc<Vec<Command>>,
     ) -> Call<()> {
         let (told, tells) = oneshot::channel();
-        let asked = Asked { session: slot.id.clone(), from, commands: Arc::clone(commands) };
+        let (session, refused) = (slot.id.clone(), Arc::clone(refused));
+        let asked = Asked { session, from, refused, commands: Arc::clone(commands) };
         let is_served = {
             let mut queue = lock(&self.sends.0);
             queue.waiting.push_back(Waiting { slot: Arc::clone(slot), asked, told });

@@ -11,6 +11,7 @@
 --          session, connection, generation, how many arguments follow, for each command
 --            `S`, id, type, data, count of names (-1: everyone), names...
 --            `R`, id, a refusal decided before
+--            `K`, id, one that was told, too: it is kept, and told no more
 --            `D`, id, name, number of its KEY
 --            `L`
 -- Effect events, outcomes, releases
@@ -88,7 +89,7 @@ local function serve(key, at)
           outcome = signal(ARGV[at + 2], ARGV[at + 3], count >= 0 and {unpack(ARGV, at + 5, at + 4 + count)} or nil)
         end
         at = at + 5 + math.max(count, 0)
-      elseif what == 'R' then
+      elseif what == 'R' or what == 'K' then
         outcome = outcome or pack('refused', ARGV[at + 2])
         at = at + 3
       else
@@ -102,7 +103,7 @@ local function serve(key, at)
         -- As many at least: forgetting some of a block is dear.
         call('XADD', outcomes, 'MAXLEN', '~', kept, id, 'o', outcome)
       end
-      effect('answer', me, generation, id, outcome)
+      if what ~= 'K' then effect('answer', me, generation, id, outcome) end
       if released then effect('release', whom, released, 'disconnected', 0) end
     end
   end

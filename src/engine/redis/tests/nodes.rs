@@ -245,6 +245,7 @@ fn what_streams_ask_for_together_is_done_as_if_each_had_asked_alone() {
     let ask = |from, id, data: &str| Asked {
         session: nodes.name.clone(),
         from,
+        refused: std::sync::Arc::default(),
         commands: vec![Command::Send(id, Ok((signal(data), None))), Command::Send(id + 1, Ok((signal(data), None)))]
             .into(),
     };
@@ -271,6 +272,28 @@ fn what_streams_ask_for_together_is_done_as_if_each_had_asked_alone() {
     // What had its place before the error keeps it.
     accepted(three, [7, 8]);
     assert_eq!(done[4].as_ref().unwrap().effects.len(), 4);
+}
+
+#[test]
+fn what_a_node_refused_by_itself_is_told_again_by_a_resume() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (one, _) = nodes.join(0, 1, WINDOW, None);
+    let away = crate::domain::Refusal::new(crate::domain::Reason::EngineUnavailable, "away");
+    let asked = Asked {
+        session: nodes.name.clone(),
+        from: one.handle,
+        refused: vec![(1, away.clone()), (2, away)].into(),
+        commands: vec![Command::Send(3, Ok((signal("taken"), None))), Command::Send(2, Ok((signal("again"), None)))]
+            .into(),
+    };
+    let mut redis = nodes.bed.redis.clone();
+    let done = nodes.bed.runtime.block_on(nodes.stores[0].at(2 * SECOND).send_all(&mut redis, &[asked])).unwrap();
+    let answered = |effect: &Effect| matches!(effect, Effect::Answer(_, result) if result.send_id != 1);
+    let effects = &done[0].as_ref().unwrap().effects;
+    assert_eq!(effects.iter().filter(|(_, effect)| answered(effect)).count(), 2, "the first two were told before");
+    let (back, _) = nodes.join(1, 9, WINDOW, resume(&one));
+    let restated: Vec<_> = back.restated.iter().map(|one| (one.send_id, one.outcome.is_ok())).collect();
+    assert_eq!((back.last_send_id, restated), (3, vec![(1, false), (2, false), (3, true)]));
 }
 
 /// Whether this is no partition's key.
