@@ -212,9 +212,11 @@ func (m *machine) check(wanted Signal) *Refusal {
 	if size := len(wanted.Data); size > maxDataBytes {
 		return bad("SIGNAL_DATA_TOO_LARGE", "signal.data", "the data is %d bytes; at most %d are allowed", size, maxDataBytes)
 	}
-	if len(wanted.Type) > maxTypeBytes || !typePattern.MatchString(wanted.Type) {
-		return bad("SIGNAL_TYPE_INVALID", "signal.type", "the type is %d bytes; it has at most %d of A-Z a-z 0-9 - _ ~",
-			len(wanted.Type), maxTypeBytes)
+	if size := len(wanted.Type); size > maxTypeBytes {
+		return bad("SIGNAL_TYPE_TOO_LARGE", "signal.type", "the type is %d bytes; at most %d are allowed", size, maxTypeBytes)
+	}
+	if !typePattern.MatchString(wanted.Type) {
+		return bad("SIGNAL_TYPE_INVALID", "signal.type", "the type %q has a character other than A-Z a-z 0-9 - _ ~", wanted.Type)
 	}
 	if wanted.To != nil && len(wanted.To) == 0 {
 		return bad("RECIPIENTS_INVALID", "to.connection_ids", "the list of recipients is empty; leave it out to send to everyone")

@@ -1,6 +1,8 @@
-//! `docs/contract-tests.md` names tests that are there.
+//! Documents name what is there: tests, reasons, flags, metrics.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
+
+use signalbox::domain::Reason;
 
 /// What stands between backticks and names a test: its file and its function.
 fn named(document: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -21,4 +23,26 @@ fn every_test_that_the_document_names_is_there() {
         checked += 1;
     }
     assert!(checked > 100, "only {checked} tests are named");
+}
+
+/// The words of a text that may be names.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_' || letter == '-'))
+}
+
+#[test]
+fn every_reason_has_its_entry_and_every_flag_that_is_named_there_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/TROUBLESHOOTING.md")).unwrap();
+    for reason in Reason::ALL {
+        let entry = format!("\n| `{}` | ", reason.name());
+        assert!(document.contains(&entry), "{} has no entry", reason.name());
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_signalbox")).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags: Vec<_> = words(&document).filter(|word| word.starts_with("--") && word.len() > 3).collect();
+    assert!(flags.len() >= 10, "{flags:?}");
+    for flag in flags {
+        assert!(words(&help).any(|word| word == flag) || flag == "--help", "{flag} is none");
+    }
 }

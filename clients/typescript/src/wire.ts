@@ -30,13 +30,18 @@ export function check(wanted: Wanted, maxRecipients: number): Refusal | undefine
     message,
     field,
   });
-  const bytes = new TextEncoder().encode(wanted.data).length;
+  const bytesOf = (text: string) => new TextEncoder().encode(text).length;
+  const bytes = bytesOf(wanted.data);
   if (bytes > MAX_DATA_BYTES) {
     const told = `the data is ${bytes} bytes; at most ${MAX_DATA_BYTES} are allowed`;
     return bad("SIGNAL_DATA_TOO_LARGE", told, "signal.data");
   }
-  if (wanted.type.length > MAX_TYPE_BYTES || !/^[A-Za-z0-9\-_~]*$/.test(wanted.type)) {
-    const told = `the type is ${wanted.type.length} characters; it has at most ${MAX_TYPE_BYTES} of A-Z a-z 0-9 - _ ~`;
+  if (bytesOf(wanted.type) > MAX_TYPE_BYTES) {
+    const told = `the type is ${bytesOf(wanted.type)} bytes; at most ${MAX_TYPE_BYTES} are allowed`;
+    return bad("SIGNAL_TYPE_TOO_LARGE", told, "signal.type");
+  }
+  if (!/^[A-Za-z0-9\-_~]*$/.test(wanted.type)) {
+    const told = `the type ${JSON.stringify(wanted.type)} has a character other than A-Z a-z 0-9 - _ ~`;
     return bad("SIGNAL_TYPE_INVALID", told, "signal.type");
   }
   if (wanted.to?.length === 0) {

@@ -39,9 +39,13 @@ def check(signal: Signal, to: list[str] | None, max_recipients: int) -> Refusal 
     if size > _MAX_DATA_BYTES:
         told = f"the data is {size} bytes; at most {_MAX_DATA_BYTES} are allowed"
         return bad("SIGNAL_DATA_TOO_LARGE", told, "signal.data")
-    if len(signal.type) > _MAX_TYPE_BYTES or not re.fullmatch(r"[A-Za-z0-9\-_~]*", signal.type):
-        told = f"the type {signal.type[:32]!r} is {len(signal.type)} characters; it has at most "
-        return bad("SIGNAL_TYPE_INVALID", told + f"{_MAX_TYPE_BYTES} of A-Z a-z 0-9 - _ ~", "signal.type")
+    size = len(signal.type.encode())
+    if size > _MAX_TYPE_BYTES:
+        told = f"the type is {size} bytes; at most {_MAX_TYPE_BYTES} are allowed"
+        return bad("SIGNAL_TYPE_TOO_LARGE", told, "signal.type")
+    if not re.fullmatch(r"[A-Za-z0-9\-_~]*", signal.type):
+        told = f"the type {signal.type!r} has a character other than A-Z a-z 0-9 - _ ~"
+        return bad("SIGNAL_TYPE_INVALID", told, "signal.type")
     if to is not None and not to:
         told = "the list of recipients is empty; leave it out to send to everyone"
         return bad("RECIPIENTS_INVALID", told, "to.connection_ids")
