@@ -301,7 +301,8 @@ fn event(kind: &[u8], of: &[&[u8]]) -> Read<Event> {
             let from = if from.is_empty() { None } else { Some(connection(from)?) };
             let audience = match audience.split_first() {
                 Some((b'E', _)) => Audience::Everyone,
-                Some((b'O', ids)) => Audience::Only(ids.chunks(16).map(connection).collect::<Read<_>>()?),
+                // By its locale Redis may have sorted them otherwise.
+                Some((b'O', ids)) => Audience::only(ids.chunks(16).map(connection).collect::<Read<_>>()?),
                 _ => return Err(Trouble::Nonsense("an unknown audience")),
             };
             let (kind, data) = (str::from_utf8(kind).ok(), str::from_utf8(data).ok());
