@@ -181,7 +181,7 @@ impl Sends {
         let (mut count, mut bytes) = (0, 0);
         let mut next: Vec<Waiting> = Vec::new();
         while let Some(waiting) = queue.waiting.front() {
-            count += waiting.asked.commands.len();
+            count += waiting.asked.refused.len() + waiting.asked.commands.len();
             bytes += waiting.asked.commands.iter().map(size).sum::<usize>();
             let may_join = next.is_empty()
                 || (count <= TOGETHER
