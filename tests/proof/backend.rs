@@ -101,13 +101,13 @@ pub(crate) async fn push(stage: Arc<Stage>, office: Office, through: String) {
 
 /// Calls until there is an answer.
 async fn send(stage: &Stage, office: &Office, through: &str, request: SendFromServerRequest) -> Outcome {
+    let before = office.session().await.map(|session| session.epoch);
     for attempt in 0..ATTEMPTS {
-        let before = office.session().await.map(|session| session.epoch);
         match call(through, request.clone()).await {
             Ok(SendFromServerResponse { sequence, not_connected_ids: not_connected, .. }) => {
                 let after = office.session().await.map(|session| session.epoch);
-                // The answer doesn't say in which epoch; in the same as before
-                // and after.
+                // The answer doesn't say in which epoch, and may be that to an earlier
+                // attempt: in the same as before all of them, and after.
                 let epoch = before.filter(|_| before == after);
                 return Outcome::Accepted { epoch, sequence, not_connected };
             }

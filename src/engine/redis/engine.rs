@@ -120,7 +120,7 @@ async fn ask(entered: &mut Entered, join: &mut Join) -> Result<(Arc<Live>, Done<
     loop {
         let live = attempts.next().await.inspect_err(|_| slot.doubt(is_begun))?;
         let began = Instant::now();
-        let asked = live.sound(live.store.join(&mut live.redis(), &slot.id, None, join.clone()).await);
+        let asked = live.heard(live.store.join(&mut live.redis(), &slot.id, None, join.clone()).await);
         let is_known = asked.as_ref().map_or_else(Trouble::changed_nothing, |_| true);
         if !is_known {
             // As long as it is so, it is that handle's first stream. A resume may have
@@ -149,7 +149,6 @@ async fn join(part: Arc<Part>, session: SessionId, outlet: OutletId, mut join: J
     let mut entered = Entered(part.enter(&session, connection), connection);
     let (live, done) = ask(&mut entered, &mut join).await?;
     let slot = &entered.0;
-    part.clock(done.clock);
     let Done { answer, epoch, effects, .. } = done;
     let mut admission = match answer {
         Ok(admission) => admission,
@@ -194,7 +193,7 @@ async fn read_between(
     let mut all = Vec::new();
     let mut last = after;
     while last < up_to {
-        let page = live.store.read(&mut live.redis(), session, epoch, last).await.ok()??;
+        let page = live.heard(live.store.read(&mut live.redis(), session, epoch, last).await).ok()?.answer?;
         last = page.last()?.sequence;
         all.extend(page.into_iter().filter(|entry| entry.sequence <= up_to));
     }
@@ -263,7 +262,7 @@ impl Engine for RedisEngine {
             let mut attempts = Attempts::new(part);
             loop {
                 let live = attempts.next().await?;
-                let done = live.sound(live.store.send_from_server(&mut live.redis(), &session, send.clone()).await);
+                let done = live.heard(live.store.send_from_server(&mut live.redis(), &session, send.clone()).await);
                 if let Some(done) = attempts.done(&live, done, is_safe)? {
                     return part.done(&session, done);
                 }
@@ -277,7 +276,7 @@ impl Engine for RedisEngine {
             let mut attempts = Attempts::new(part);
             loop {
                 let live = attempts.next().await?;
-                let done = live.sound(live.store.disconnect(&mut live.redis(), &session, &connection).await);
+                let done = live.heard(live.store.disconnect(&mut live.redis(), &session, &connection).await);
                 if let Some(done) = attempts.done(&live, done, false)? {
                     return part.done(&session, done);
                 }

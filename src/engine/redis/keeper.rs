@@ -126,7 +126,7 @@ impl Keeper {
         let store = Store::new(name, Arc::clone(&self.part.home.limits), self.part.home.partitions);
         let sent = Instant::now();
         let pulse = self.beat(&store, wire, beat).await?;
-        let live = Live::new(store, Arc::clone(wire), sent + LEASE - MARGIN);
+        let live = Live::new(store, Arc::clone(wire), Arc::clone(&self.part.clock), sent + LEASE - MARGIN);
         self.part.is_in(pulse.era);
         if pulse.is_new_era && self.name.is_some() {
             tracing::warn!(partition = self.part.number, "Redis lacks what it had told; sessions begin anew");
@@ -137,7 +137,7 @@ impl Keeper {
 
     async fn beat(&self, store: &Store, wire: &Wire, beat: Beat) -> Result<Pulse, Trouble> {
         let watched = if self.part.watches() { LEASE } else { Duration::ZERO };
-        let beat = Beat { lease: LEASE, patience: GRACE, watched, clock: self.part.clock(0), ..beat };
+        let beat = Beat { lease: LEASE, patience: GRACE, watched, clock: self.part.clock.highest(), ..beat };
         let began = Instant::now();
         let pulse = store.beat(&mut wire.redis(), self.part.number, &beat).await?;
         if wire.is_closed() {
@@ -251,7 +251,7 @@ async fn reap(part: Arc<Part>, live: Arc<Live>) {
         loop {
             let sessions = live.store.due(&mut live.redis(), part.number, PAGE).await?;
             for session in &sessions {
-                part.done(session, live.sound(live.store.reap(&mut live.redis(), session).await)?);
+                part.done(session, live.heard(live.store.reap(&mut live.redis(), session).await)?);
             }
             if sessions.len() < PAGE {
                 return Ok::<_, Trouble>(());
@@ -276,7 +276,7 @@ async fn evict(part: Arc<Part>, live: Arc<Live>, dead: Vec<String>) {
                 }
                 let mut count = 0;
                 for session in &sessions {
-                    count += part.done(session, live.sound(live.store.lose(&mut live.redis(), session, &node).await)?);
+                    count += part.done(session, live.heard(live.store.lose(&mut live.redis(), session, &node).await)?);
                 }
                 part.home.counts.evictions.fetch_add(count as u64, Ordering::Relaxed);
                 tracing::info!(

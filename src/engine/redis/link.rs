@@ -242,7 +242,7 @@ impl RedisLink {
             loop {
                 let live = attempts.next().await.ok()?;
                 let done = live.store.detach(&mut live.redis(), &self.slot.id, self.handle, ending).await;
-                let done = live.sound(done);
+                let done = live.heard(done);
                 match attempts.done(&live, done, true) {
                     Ok(Some(done)) => return Some(done),
                     Ok(None) => {}

@@ -31,6 +31,24 @@ use super::{
     wire::{Hears, Wire},
 };
 
+/// The highest clock that this node was told in a partition: a process that knows less
+/// lacks something that was told.
+#[derive(Default)]
+pub(super) struct Clock(AtomicU64);
+
+impl Clock {
+    /// It was told, which counts before anything else that comes of what was told: who
+    /// finds that there is no lease any more finds this, too.
+    pub(super) fn told(&self, clock: u64) {
+        self.0.fetch_max(clock, Ordering::SeqCst);
+    }
+
+    /// The highest.
+    pub(super) fn highest(&self) -> u64 {
+        self.0.fetch_max(0, Ordering::SeqCst)
+    }
+}
+
 /// How long callers wait for Redis to be there again before they are refused.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -61,6 +79,7 @@ pub(super) struct Live {
     pub(super) store: Store,
     pub(super) wire: Arc<Wire>,
     pub(super) sends: Sends,
+    clock: Arc<Clock>,
     began: Instant,
     /// Until when, in microseconds since then: by this node's clock, and sooner than by
     /// the server's.
@@ -68,8 +87,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(store: Store, wire: Arc<Wire>, until: Instant) -> Arc<Self> {
-        let live = Self { store, wire, sends: Sends::default(), began: Instant::now(), until: AtomicU64::new(0) };
+    pub(super) fn new(store: Store, wire: Arc<Wire>, clock: Arc<Clock>, until: Instant) -> Arc<Self> {
+        let (began, sends) = (Instant::now(), Sends::default());
+        let live = Self { store, wire, sends, clock, began, until: AtomicU64::new(0) };
         live.extend(until);
         Arc::new(live)
     }
@@ -97,6 +117,13 @@ impl Live {
         if self.wire.is_closed() { Err(Trouble::Nonsense("the connection is not to be trusted")) } else { result }
     }
 
+    /// The same, where the clock was told: this node has heard it, if what came is trusted.
+    pub(super) fn heard<T>(&self, result: Result<Done<T>, Trouble>) -> Result<Done<T>, Trouble> {
+        let done = self.sound(result)?;
+        self.clock.told(done.clock);
+        self.sound(Ok(done))
+    }
+
     pub(super) fn redis(&self) -> MultiplexedConnection {
         self.wire.redis()
     }
@@ -114,8 +141,7 @@ pub(super) struct Part {
     due: Mutex<Option<Instant>>,
     sooner: Notify,
     watchers: Mutex<Vec<Weak<Ears>>>,
-    /// The highest that was told: a process that knows less lacks something.
-    clock: AtomicU64,
+    pub(super) clock: Arc<Clock>,
     era: AtomicU64,
     /// The last slot was forgotten.
     emptied: Notify,
@@ -132,7 +158,7 @@ impl Part {
             due: Mutex::default(),
             sooner: Notify::new(),
             watchers: Mutex::default(),
-            clock: AtomicU64::new(0),
+            clock: Arc::default(),
             era: AtomicU64::new(0),
             emptied: Notify::new(),
             home: Arc::clone(home),
@@ -179,15 +205,10 @@ impl Part {
         self.doubted.notify_one();
     }
 
-    /// The highest clock that was told, once this was told, too.
-    pub(super) fn clock(&self, told: u64) -> u64 {
-        self.clock.fetch_max(told, Ordering::AcqRel).max(told)
-    }
-
     /// In another era the clock is another.
     pub(super) fn is_in(&self, era: Epoch) {
         if self.era.swap(era, Ordering::AcqRel) != era {
-            self.clock.store(0, Ordering::Release);
+            self.clock.0.store(0, Ordering::SeqCst);
         }
     }
 
@@ -277,10 +298,7 @@ impl Part {
     pub(super) fn done<T>(&self, session: &SessionId, done: Done<T>) -> T {
         match self.find(session) {
             Some(slot) => slot.done(done),
-            None => {
-                self.clock(done.clock);
-                done.answer
-            }
+            None => done.answer,
         }
     }
 
@@ -377,31 +395,38 @@ pub(super) fn unsure(trouble: &Trouble) -> Refusal {
 
 impl Hears for Part {
     fn hear(&self, channel: &str, message: &[u8]) {
-        // What comes while there is no lease is found out when there is one again.
-        if self.live().is_none() {
-            return;
-        }
+        // What comes while there is no lease is found out when there is one again. It is
+        // not heard, then; what is heard counts at once.
+        let is_heard = |clock| {
+            let is_live = || self.live().is_some();
+            is_live() && {
+                self.clock.told(clock);
+                is_live()
+            }
+        };
         if channel == keys::watch(self.number) {
             match reply::news(message, &self.home.limits) {
-                Ok(told) => {
+                Ok((clock, told)) if is_heard(clock) => {
                     lock(&self.watchers).iter().filter_map(Weak::upgrade).for_each(|ears| ears.hear(&told));
                 }
+                Ok(_) => {}
                 Err(trouble) => tracing::warn!(partition = self.number, %trouble, "a message is none"),
             }
             return;
         }
         match Push::read(message, &self.home.limits) {
-            Ok(Push::Events(session, epoch, entries)) => {
+            Ok((clock, _)) if !is_heard(clock) => {}
+            Ok((_, Push::Events(session, epoch, entries))) => {
                 if let Some(slot) = self.find(&session) {
                     slot.pushed(epoch, entries);
                 }
             }
-            Ok(Push::Release(session, handle, ending)) => {
+            Ok((_, Push::Release(session, handle, ending))) => {
                 if let Some(slot) = self.find(&session) {
                     slot.thrown(handle, ending);
                 }
             }
-            Ok(Push::Echo) => {}
+            Ok((_, Push::Echo)) => {}
             Err(trouble) => tracing::warn!(partition = self.number, %trouble, "a message is none"),
         }
     }

@@ -36,7 +36,7 @@ pub(super) async fn catch_up(slot: Arc<Slot>) {
         let live = slot.part.when_live().await;
         Counts::add(&slot.part.home.counts.catch_ups);
         for (epoch, after) in lacks {
-            match live.sound(live.store.read(&mut live.redis(), &slot.id, epoch, after).await) {
+            match live.heard(live.store.read(&mut live.redis(), &slot.id, epoch, after).await).map(|done| done.answer) {
                 Ok(Some(entries)) if !entries.is_empty() => slot.read(epoch, entries),
                 Ok(_) => {
                     Counts::add(&slot.part.home.counts.gaps);
@@ -78,7 +78,7 @@ pub(super) async fn resync(slot: &Arc<Slot>, live: &Arc<Live>) {
 
 async fn try_resync(slot: &Arc<Slot>, live: &Arc<Live>) -> Result<(), Trouble> {
     for (epoch, handles) in slot.streams() {
-        let done = live.sound(live.store.settle(&mut live.redis(), &slot.id, &handles).await)?;
+        let done = live.heard(live.store.settle(&mut live.redis(), &slot.id, &handles).await)?;
         let (newest, are_here) = done.answer;
         if done.epoch != epoch {
             // Another life: what they had may be what nobody else has.
@@ -122,7 +122,7 @@ async fn tell_one(slot: &Arc<Slot>, live: &Live, handle: Handle, ending: Ending)
         Ending::Left => live.store.send(redis, session, handle, vec![Command::Leave]).await,
         ending => live.store.detach(redis, session, handle, ending).await,
     };
-    let done = live.sound(done)?;
+    let done = live.heard(done)?;
     slot.done(done);
     Ok(())
 }

@@ -410,9 +410,9 @@ pub(super) struct News {
 }
 
 /// What a script told those who want to know who comes and goes.
-pub(super) fn news(bytes: &[u8], limits: &Limits) -> Read<Vec<News>> {
+pub(super) fn news(bytes: &[u8], limits: &Limits) -> Read<(u64, Vec<News>)> {
     let parts = none(unpack(bytes), "a message that was cut")?;
-    let [name, changes @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty message")) };
+    let [name, clock, changes @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty message")) };
     let session = session(name, limits)?;
     let news = |change: &&[u8]| {
         let parts = none(unpack(change), "a change that was cut")?;
@@ -434,7 +434,7 @@ pub(super) fn news(bytes: &[u8], limits: &Limits) -> Read<Vec<News>> {
         };
         Ok(News { session: session.clone(), epoch, place, change })
     };
-    changes.iter().map(news).collect()
+    Ok((number(clock)?, changes.iter().map(news).collect::<Read<_>>()?))
 }
 
 fn session(name: &[u8], limits: &Limits) -> Read<SessionId> {
@@ -454,28 +454,31 @@ pub enum Push {
 }
 
 impl Push {
-    /// Reads one.
+    /// Reads one, after the partition's clock, as of the script that tells it: 0 where none
+    /// does.
     ///
     /// # Errors
     /// When it is none.
-    pub fn read(bytes: &[u8], limits: &Limits) -> Result<Self, Trouble> {
+    pub fn read(bytes: &[u8], limits: &Limits) -> Result<(u64, Self), Trouble> {
         if bytes.is_empty() {
-            return Ok(Self::Echo);
+            return Ok((0, Self::Echo));
         }
         let parts = none(unpack(bytes), "a push that was cut")?;
-        let [name, epoch, newest, rest @ ..] = &parts[..] else { return Err(Trouble::Nonsense("an empty push")) };
+        let [name, clock, epoch, newest, rest @ ..] = &parts[..] else {
+            return Err(Trouble::Nonsense("an empty push"));
+        };
         let session = session(name, limits)?;
-        let (epoch, newest) = (number(epoch)?, number(newest)?);
+        let (clock, epoch, newest) = (number(clock)?, number(epoch)?, number(newest)?);
         match rest {
             [what @ (b"taken" | b"thrown"), id, generation] if newest == 0 => {
                 let handle = Handle { connection: connection(id)?, generation: number(generation)? };
                 let ending = if *what == b"taken" { Ending::TakenOver } else { Ending::ForceDisconnected };
-                Ok(Self::Release(session, handle, ending))
+                Ok((clock, Self::Release(session, handle, ending)))
             }
             records => {
                 let first = none((newest + 1).checked_sub(records.len() as u64), "more events than places")?;
                 let entries = (first..).zip(records).map(|(at, record)| entry(at, record)).collect::<Read<_>>()?;
-                Ok(Self::Events(session, epoch, entries))
+                Ok((clock, Self::Events(session, epoch, entries)))
             }
         }
     }

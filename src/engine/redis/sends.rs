@@ -69,7 +69,7 @@ impl Store {
     ) -> Call<Done<()>> {
         let (session, refused) = (session.clone(), Arc::default());
         let asked = Asked { session, from, refused, commands: Arc::new(commands) };
-        self.send_all(redis, &[asked]).await?.remove(0)
+        self.send_all(redis, &[asked]).await?.answer.remove(0)
     }
 
     /// Does what streams ask for: one's, or what several do if it is signals alone. What came
@@ -77,8 +77,8 @@ impl Store {
     ///
     /// # Errors
     /// When it isn't known whether that happened, of all or of one.
-    pub async fn send_all(&self, redis: &mut impl ConnectionLike, asked: &[Asked]) -> Call<Vec<Call<Done<()>>>> {
-        let Some(first) = asked.first() else { return Ok(Vec::new()) };
+    pub async fn send_all(&self, redis: &mut impl ConnectionLike, asked: &[Asked]) -> Call<Done<Vec<Call<Done<()>>>>> {
+        let Some(first) = asked.first() else { return Err(Trouble::Nonsense("nothing was asked")) };
         let are_signals = asked.iter().all(Asked::is_signals);
         let script = match &first.commands[..] {
             // Leaving is possible when memory is short, too.
@@ -125,7 +125,8 @@ impl Store {
         }
         call.key(disconnected);
         let (Told { clock, .. }, mut values) = self.ask(call, redis, &View::default()).await?;
-        asked.iter().map(|_| Ok(served(values.next()?, clock, self))).collect()
+        let answer = asked.iter().map(|_| Ok(served(values.next()?, clock, self))).collect::<Call<_>>()?;
+        Ok(Done { answer, epoch: 0, clock, effects: Vec::new() })
     }
 }
 
@@ -234,8 +235,8 @@ async fn serve(live: Arc<Live>) {
         }
         let asked: Vec<_> = next.iter().map(|waiting| waiting.asked.clone()).collect();
         let began = Instant::now();
-        let done = live.sound(live.store.send_all(&mut live.redis(), &asked).await);
-        let mut done = done.map(Vec::into_iter);
+        let done = live.heard(live.store.send_all(&mut live.redis(), &asked).await);
+        let mut done = done.map(|done| done.answer.into_iter());
         for Waiting { slot, told, .. } in next {
             let came = match &mut done {
                 Ok(done) => done.next().unwrap_or(Err(Trouble::Nonsense("less than there should be"))),

@@ -140,7 +140,6 @@ impl Slot {
 
     /// The same, where nobody is brought in.
     pub(super) fn done<T>(self: &Arc<Self>, done: Done<T>) -> T {
-        self.part.clock(done.clock);
         self.answered(done.epoch, done.effects, None);
         done.answer
     }

@@ -253,14 +253,16 @@ impl Store {
         session: &SessionId,
         life: Epoch,
         after: Sequence,
-    ) -> Call<Option<Vec<Arc<Entry>>>> {
+    ) -> Call<Done<Option<Vec<Arc<Entry>>>>> {
         let keys = Keys::of(session, self.partitions);
         let mut pipe = redis::pipe();
         pipe.atomic().cmd("HGET").arg(keys.session()).arg("s");
         pipe.cmd("XRANGE").arg(keys.log()).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(PAGE);
-        let (session_is, found): (Option<Vec<u8>>, Vec<Logged>) = pipe.query_async(redis).await?;
+        pipe.cmd("GET").arg(&keys.first()[1]);
+        let (session_is, found, clock): (Option<Vec<u8>>, Vec<Logged>, Option<u64>) = pipe.query_async(redis).await?;
+        let done = |answer| Done { answer, epoch: life, clock: clock.unwrap_or(0), effects: Vec::new() };
         if position(session_is)?.is_none_or(|(epoch, _)| epoch != life) {
-            return Ok(None);
+            return Ok(done(None));
         }
         let mut entries = Vec::new();
         for (at, (id, mut fields)) in (after + 1..).zip(found) {
@@ -271,7 +273,7 @@ impl Store {
             let record = fields.pop().ok_or(reply::Trouble::Nonsense("an event without a record"))?;
             entries.push(reply::entry(at, &reply::bytes(record)?)?);
         }
-        Ok(Some(entries))
+        Ok(done(Some(entries)))
     }
 
     /// Where sessions are: life and newest place; none of those that are no more.

@@ -120,4 +120,4 @@ while ARGV[at] do
   served[#served + 1] = is_well and {S.epoch, effects} or {type(error) == 'table' and error.err or tostring(error)}
   key, at = key + 3, at + 4 + ARGV[at + 3]
 end
-return {'OK', 0, is_told and call('INCR', CLOCK) or 0, {}, unpack(served)}
+return {'OK', 0, clock(is_told), {}, unpack(served)}

@@ -7,10 +7,13 @@ use redis::{PushKind, Value};
 use super::{Bed, NODE, partitions, session};
 use crate::{
     domain::{
-        ConnectionId, DisconnectReason, Ending, Epoch, Event, Limits, Named, RESUME_TOKEN_BYTES, ResumeToken, Role,
-        Sequence, SessionId, Signal,
+        ConnectionId, DisconnectReason, Ending, Epoch, Event, IdempotencyKey, Limits, Named, RESUME_TOKEN_BYTES,
+        ResumeToken, Role, Sequence, SessionId, Signal,
     },
-    engine::redis::{Asked, Beat, Done, Pulse, Push, Store, Trouble, channel, keys::watch},
+    engine::redis::{
+        Asked, Beat, Done, Pulse, Push, Store, Trouble, channel,
+        keys::{self, watch},
+    },
     session::{Admission, Command, Effect, Handle, Join, Outcome, Resume, ServerSend, View},
 };
 
@@ -77,6 +80,11 @@ impl Nodes {
 
     /// What a node is told on its channel while something is done.
     fn told(&self, node: &str, what: impl FnOnce()) -> Vec<Push> {
+        self.told_at(node, what).into_iter().map(|(_, push)| push).collect()
+    }
+
+    /// The same, each with the clock.
+    fn told_at(&self, node: &str, what: impl FnOnce()) -> Vec<(u64, Push)> {
         let channel = channel(partitions().of(&self.name), node);
         let (_kept, mut hears) = self.bed.runtime.block_on(self.bed.listen(&channel));
         what();
@@ -89,7 +97,7 @@ impl Nodes {
             let push = self.bed.runtime.block_on(hears.recv()).expect("a push");
             let (PushKind::SMessage, [_, Value::BulkString(bytes)]) = (push.kind, &push.data[..]) else { continue };
             match Push::read(bytes, &Limits::default()).unwrap() {
-                Push::Echo => return told,
+                (0, Push::Echo) => return told,
                 push => told.push(push),
             }
         }
@@ -226,7 +234,7 @@ fn nothing_is_left_behind_when_everybody_is_gone() {
     let mut redis = nodes.bed.redis.clone();
     let run = &nodes.bed.runtime;
     let signal = Signal::parse(String::new(), "with a key".into()).unwrap();
-    let key = crate::domain::IdempotencyKey::parse("key").unwrap();
+    let key = IdempotencyKey::parse("key").unwrap();
     let store = nodes.stores[0].at(2 * SECOND);
     let sent = store.send_from_server(&mut redis, &nodes.name, ServerSend { signal, to: None, key });
     assert_eq!(run.block_on(sent).unwrap().answer.unwrap().recipient_count, 1);
@@ -256,7 +264,7 @@ fn what_streams_ask_for_together_is_done_as_if_each_had_asked_alone() {
     // One meets an error in what Redis has.
     let broken = crate::engine::redis::Keys::of(&nodes.name, partitions()).outcomes(&two.connection);
     run.block_on(redis::cmd("SET").arg(&broken).arg("no stream").exec_async(&mut redis)).unwrap();
-    let done = run.block_on(nodes.stores[0].at(2 * SECOND).send_all(&mut redis, &asked)).unwrap();
+    let done = run.block_on(nodes.stores[0].at(2 * SECOND).send_all(&mut redis, &asked)).unwrap().answer;
     let accepted = |of: Handle, places: [Sequence; 2]| {
         let done = done[asked.iter().position(|asked| asked.from == of).unwrap()].as_ref().unwrap();
         let answered = |effect: &Effect| match effect {
@@ -287,7 +295,8 @@ fn what_a_node_refused_by_itself_is_told_again_by_a_resume() {
             .into(),
     };
     let mut redis = nodes.bed.redis.clone();
-    let done = nodes.bed.runtime.block_on(nodes.stores[0].at(2 * SECOND).send_all(&mut redis, &[asked])).unwrap();
+    let done =
+        nodes.bed.runtime.block_on(nodes.stores[0].at(2 * SECOND).send_all(&mut redis, &[asked])).unwrap().answer;
     let answered = |effect: &Effect| matches!(effect, Effect::Answer(_, result) if result.send_id != 1);
     let effects = &done[0].as_ref().unwrap().effects;
     assert_eq!(effects.iter().filter(|(_, effect)| answered(effect)).count(), 2, "the first two were told before");
@@ -468,6 +477,32 @@ fn where_another_process_lacks_what_was_told_an_era_begins() {
     let swept = nodes.stores[0].sweep(&mut redis, &nodes.name, pulse.era);
     nodes.bed.runtime.block_on(swept).unwrap();
     assert_eq!(nodes.send(0, again.handle, "in the new life", 5 * SECOND).unwrap().len(), 2, "it wasn't swept");
+}
+
+#[test]
+fn whatever_tells_of_a_script_tells_what_the_clock_was_by_it() {
+    let Some(successor) = Successor::new() else { return };
+    let Successor { nodes, one, .. } = &successor;
+    let partition = partitions().of(&nodes.name);
+    let mut redis = nodes.bed.redis.clone();
+    let (run, store) = (&nodes.bed.runtime, nodes.stores[0].at(2 * SECOND));
+    let (other, _) = nodes.join(1, 2, WINDOW, None);
+    let signal = ServerSend { signal: signal("keyed"), to: None, key: IdempotencyKey::parse("key").unwrap() };
+    let mut send = || run.block_on(store.send_from_server(&mut redis, &nodes.name, signal.clone())).unwrap().clock;
+    let mut clock = 0;
+    let told = nodes.told_at(OTHER, || clock = send());
+    assert!(matches!(&told[..], [(told, Push::Events(..))] if *told == clock), "{told:?} at {clock}");
+    // What is told again, or read, is a script's, too.
+    assert_eq!(send(), clock);
+    let log = run.block_on(store.read(&mut redis, &nodes.name, LIFE, other.sequence)).unwrap();
+    assert_eq!((log.clock, log.answer.map(|entries| entries.len())), (clock, Some(1)));
+    let resumed = nodes.told_at(NODE, || drop(nodes.join(1, 9, WINDOW, resume(one))));
+    assert!(matches!(resumed[..], [(told, Push::Release(..))] if told == clock + 1), "{resumed:?} at {clock}");
+    // A process without that, and whose script it was has not heard of it.
+    run.block_on(redis::cmd("DECR").arg(keys::clock(partition)).exec_async(&mut redis)).unwrap();
+    let waits = successor.says(1, "process-2", clock, 4 * SECOND);
+    assert!(matches!(waits, Err(Trouble::Wait)), "{waits:?}");
+    assert!(successor.says(0, "process-2", resumed[0].0, 4 * SECOND).unwrap().is_new_era);
 }
 
 #[test]

@@ -28,7 +28,7 @@ end
 
 -- Tells another node what becomes of a stream that it has.
 local function tell(at, what, connection, generation)
-  if at ~= node then publish('node:' .. at, pack(name, S.epoch, 0, what, connection, generation)) end
+  if at ~= node then publish('node:' .. at, pack(name, ticks(), S.epoch, 0, what, connection, generation)) end
 end
 
 local function window_member(connection, C)

@@ -5,7 +5,8 @@
 --                      none is taken for a node: `era`, since when nothing that was told is
 --                      lost; `epoch`, the newest given; `watch`, until when somebody wants to
 --                      know who comes and goes
---   2 clock    STRING  how many scripts brought something about
+--   2 clock    STRING  how many scripts brought something about: each that is told of what one
+--                      did is told of it, too
 --   3 session  HASH    `s`, what the session is, see `read`; of each connection `h` and `i`,
 --                      hot and cold; of each node with streams `n`, how many
 --   4 log      STREAM  the newest events, id `sequence-0`, field `v`
@@ -91,6 +92,13 @@ local function read(...)
   return over
 end
 
+-- What the clock is when this script is done.
+local ticked
+local function ticks()
+  ticked = ticked or call('INCR', CLOCK)
+  return ticked
+end
+
 local function publish(channel, message)
   call('SPUBLISH', string.sub(LEASES, 1, -7) .. channel, message)
 end
@@ -106,12 +114,12 @@ local function conclude()
     local message
     for other in string.gmatch(S.nodes, '[^\n]+') do
       if other ~= node then
-        message = message or pack(name, S.epoch, S.sequence) .. pack_all(pushed)
+        message = message or pack(name, ticks(), S.epoch, S.sequence) .. pack_all(pushed)
         publish('node:' .. other, message)
       end
     end
   end
-  if #changes > 0 then publish('watch', pack(name) .. pack_all(changes)) end
+  if #changes > 0 then publish('watch', pack(name, ticks()) .. pack_all(changes)) end
 end
 
 -- Something for the node to do, once it has delivered what came before: after the
@@ -125,10 +133,15 @@ local function change(packed)
   if watched_until > now then changes[#changes + 1] = packed end
 end
 
+-- What is told of the clock: what was found out may be of other scripts.
+local function clock(has_effects)
+  return has_effects and ticks() or tonumber(call('GET', CLOCK) or 0)
+end
+
 -- What the script found out, with what it brought about.
 local function finish(...)
   conclude()
-  return {'OK', S.epoch, #effects > 0 and call('INCR', CLOCK) or 0, effects, ...}
+  return {'OK', S.epoch, clock(#effects > 0), effects, ...}
 end
 
 -- Forgets the oldest events until the log keeps so many bytes. It knows how many
