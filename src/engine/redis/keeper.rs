@@ -170,7 +170,8 @@ impl Keeper {
                     // moment, in which nothing was heard and callers began to wait.
                     let was_away = self.part.live().is_none();
                     live.extend(sent + LEASE - MARGIN);
-                    if was_away {
+                    // Another node may have found that something is lost.
+                    if self.part.is_in(pulse.era) || was_away {
                         self.is_back(live);
                     }
                     self.attend(live, pulse, began.elapsed() > GRACE);

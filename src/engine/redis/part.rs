@@ -205,11 +205,9 @@ impl Part {
         self.doubted.notify_one();
     }
 
-    /// In another era the clock is another.
-    pub(super) fn is_in(&self, era: Epoch) {
-        if self.era.swap(era, Ordering::AcqRel) != era {
-            self.clock.0.store(0, Ordering::SeqCst);
-        }
+    /// Redis is in this era; whether it was in another when it was asked last.
+    pub(super) fn is_in(&self, era: Epoch) -> bool {
+        self.era.swap(era, Ordering::AcqRel) != era
     }
 
     pub(super) async fn doubted(&self) {

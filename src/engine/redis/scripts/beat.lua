@@ -11,7 +11,9 @@
 -- Effect the lease; none when it is over, which a node must begin anew for. Where another
 --        process answers than before, nobody gets one until all that had one have said
 --        what they were told: if that is more than there is, an era begins, and the
---        sessions of the one before are no more.
+--        sessions of the one before are no more. So it does if a node says more later,
+--        which had no lease yet where this process begins. The clock goes on from the
+--        era's number: what was told in another is less.
 --        The node is sent a message of no bytes, by which it knows that it hears
 -- Cost   some five commands
 -- Reply  {"OK", until when, when the first window is over (0: none is open), the era, whether
@@ -26,6 +28,11 @@ local function int(number)
   return string.format('%.0f', number)
 end
 local till = call('ZSCORE', KEYS[1], node)
+-- Whether this node was told what isn't there.
+local function is_behind()
+  return tonumber(ARGV[10]) > tonumber(call('GET', KEYS[5]) or 0)
+end
+
 -- Whether everybody who had a lease has said what it was told, and whether all of that is
 -- there.
 local function heard_all()
@@ -34,8 +41,7 @@ local function heard_all()
     call('DEL', KEYS[3])
     call('HSET', KEYS[3], 'process', process, 'next', ARGV[5], 'is_behind', 0)
   end
-  local clock = tonumber(call('GET', KEYS[5]) or 0)
-  if tonumber(ARGV[10]) > clock then call('HSET', KEYS[3], 'is_behind', 1) end
+  if is_behind() then call('HSET', KEYS[3], 'is_behind', 1) end
   call('HSET', KEYS[3], string.match(node, '^[^:]*') .. ':', 1)
   local is_sound = call('HGET', KEYS[3], 'is_behind') == '0'
   local leases = call('ZRANGEBYSCORE', KEYS[1], '(0', '+inf', 'WITHSCORES')
@@ -50,20 +56,25 @@ local function heard_all()
 end
 
 local began = 0
+local function begin_era()
+  local found = call('ZMSCORE', KEYS[1], 'era', 'epoch')
+  local era = math.max(now, 1 - tonumber(found[1] or 0), 1 - tonumber(found[2] or 0))
+  call('ZADD', KEYS[1], int(-era), 'era', int(-era), 'epoch')
+  call('SET', KEYS[5], int(era))
+  began = 1
+end
+
 if ARGV[4] == '1' then
   local process = call('HGET', KEYS[3], 'process')
   if process ~= ARGV[5] then
     local are_all, is_sound = true, false
     if process then are_all, is_sound = heard_all() end
     if not are_all then return {'WAIT'} end
-    if not is_sound then
-      local found = call('ZMSCORE', KEYS[1], 'era', 'epoch')
-      local era = math.max(now, 1 - tonumber(found[1] or 0), 1 - tonumber(found[2] or 0))
-      call('ZADD', KEYS[1], int(-era), 'era', int(-era), 'epoch')
-      began = 1
-    end
+    if not is_sound then begin_era() end
     call('DEL', KEYS[3])
     call('HSET', KEYS[3], 'process', ARGV[5])
+  elseif is_behind() then
+    begin_era()
   end
   if ARGV[7] ~= '' then call('ZADD', KEYS[1], int(now + tonumber(ARGV[6])), ARGV[7]) end
 elseif not (till and tonumber(till) > now) then

@@ -422,7 +422,7 @@ impl Successor {
         let sent = nodes.stores[0].at(2 * SECOND);
         let signal = ServerSend { signal: signal("sent"), to: None, key: None };
         let clock = nodes.bed.runtime.block_on(sent.send_from_server(&mut redis, &nodes.name, signal)).unwrap().clock;
-        assert_eq!(clock, 2);
+        assert_eq!(clock, SECOND + 2, "it begins with the era");
         Some(Self { nodes, one, clock })
     }
 
@@ -503,6 +503,27 @@ fn whatever_tells_of_a_script_tells_what_the_clock_was_by_it() {
     let waits = successor.says(1, "process-2", clock, 4 * SECOND);
     assert!(matches!(waits, Err(Trouble::Wait)), "{waits:?}");
     assert!(successor.says(0, "process-2", resumed[0].0, 4 * SECOND).unwrap().is_new_era);
+}
+
+#[test]
+fn where_a_node_that_nobody_waited_for_was_told_more_an_era_begins_late() {
+    let Some(successor) = Successor::new() else { return };
+    let partition = partitions().of(&successor.nodes.name);
+    let mut redis = successor.nodes.bed.redis.clone();
+    // As of before the other node's lease.
+    let run = &successor.nodes.bed.runtime;
+    run.block_on(redis::cmd("ZREM").arg(keys::leases(partition)).arg(OTHER).exec_async(&mut redis)).unwrap();
+    let pulse = successor.says(0, "process-2", successor.clock, 4 * SECOND).unwrap();
+    assert_eq!((pulse.era, pulse.is_new_era), (SECOND, false));
+    let pulse = successor.says(1, "process-2", successor.clock + 1, 5 * SECOND).unwrap();
+    assert_eq!((pulse.era, pulse.is_new_era), (5 * SECOND, true));
+    assert_eq!(successor.life(), None);
+    // What was told in that era doesn't begin another.
+    let pulse = successor.says(0, "process-2", successor.clock, 6 * SECOND).unwrap();
+    assert_eq!((pulse.era, pulse.is_new_era), (5 * SECOND, false));
+    let Successor { nodes, one, .. } = &successor;
+    let (again, _) = nodes.join(0, 9, WINDOW, resume(one));
+    assert_eq!(again.outcome, Outcome::New);
 }
 
 #[test]
