@@ -137,8 +137,10 @@ async fn storm(plan: Plan<'_>, cluster: &mut impl Cluster, proxies: &Proxies) ->
     loop {
         let most = plan.restarts_within.as_millis() as u64;
         let next = Instant::now() + Duration::from_millis(dice.random_range(most / 3..=most));
-        tokio::time::sleep_until(next.min(over)).await;
-        if next >= over {
+        // However long that takes: every node twice.
+        let is_enough = !plan.rolling || struck.drains as usize >= 2 * cluster.addresses().len();
+        tokio::time::sleep_until(if is_enough { next.min(over) } else { next }).await;
+        if next >= over && is_enough {
             return struck;
         }
         if !plan.blows.is_empty() && dice.random_bool(0.6) {
