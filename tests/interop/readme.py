@@ -12,6 +12,7 @@ import re
 from generated import ROOT
 
 README = ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "docs/COMMANDS.md", ROOT / "docs/BENCHMARKS.md"]
 
 _FENCE = re.compile(r"^```(console|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## +(.*)$", re.MULTILINE)
@@ -75,14 +76,14 @@ def _commands(language: str, block: str):
 
 
 def sections() -> dict[str, list[Command]]:
-    """The runnable commands below each second-level heading."""
-    text = README.read_text()
-    parts = _HEADING.split(text)
+    """The runnable commands below each second-level heading of each document."""
     found = {}
-    for title, body in zip(["(before the first heading)", *parts[1::2]], parts[0::2]):
-        commands = [command for fence in _FENCE.findall(body) for command in _commands(*fence)]
-        if runnable := [command for command in commands if _RUNNABLE.match(command.line)]:
-            found[title] = runnable
+    for document in DOCUMENTS:
+        parts = _HEADING.split(document.read_text())
+        for title, body in zip(["(before the first heading)", *parts[1::2]], parts[0::2]):
+            commands = [command for fence in _FENCE.findall(body) for command in _commands(*fence)]
+            if runnable := [command for command in commands if _RUNNABLE.match(command.line)]:
+                found[f"{document.name}: {title}"] = runnable
     return found
 
 

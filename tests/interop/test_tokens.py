@@ -1,4 +1,4 @@
-"""What the README says about making tokens works, in each of its languages."""
+"""What docs/TOKENS.md says about making tokens works, in each of its languages."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from conftest import House
-from readme import README
+from generated import ROOT
 from signalbox_client import SECONDS
 from signalbox_server import binary, clean_environment
 
@@ -17,9 +17,9 @@ SECRET = "a secret of the tests, which is long enough\n"
 
 
 def example(language: str) -> str:
-    """The one block of a language in the section on tokens."""
-    section = README.read_text().split("\n## Tokens\n")[1].split("\n## ")[0]
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    """The one block of a language there."""
+    document = (ROOT / "docs/TOKENS.md").read_text()
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1, language
     return blocks[0]
 
@@ -58,7 +58,7 @@ def secret(tmp_path):
 
 
 @pytest.mark.parametrize("language", ["python", "js", "go"])
-def test_a_token_made_as_the_readme_says_opens_its_session(language, tmp_path, secret):
+def test_a_token_made_as_the_document_says_opens_its_session(language, tmp_path, secret):
     line, environment = command(language, tmp_path)
     made = subprocess.run(
         line, cwd=tmp_path, env=clean_environment() | environment, capture_output=True, text=True, timeout=SECONDS
