@@ -76,18 +76,8 @@ impl Claims {
             return Err(invalid(format!("its iss is not {issuer:?}")));
         }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let valid_for = ends(self.exp.as_ref())?.checked_sub(now).filter(|left| !left.is_zero());
-        let Some(valid_for) = valid_for else {
-            return Err(Refusal::new(
-                Reason::TokenExpired,
-                format!("the token has expired, more than the leeway of {} s ago", LEEWAY.as_secs()),
-            ));
-        };
-        if let Some(nbf) = &self.nbf
-            && seconds(nbf, "nbf")? > now.saturating_add(LEEWAY)
-        {
-            return Err(invalid(format!("its nbf is more than the leeway of {} s ahead", LEEWAY.as_secs())));
-        }
+        let valid_for = left(self.exp.as_ref(), now)?;
+        begun(self.nbf.as_ref(), "nbf", now)?;
         let bearer = match &self.role {
             None => Bearer::Member(Role::Publisher),
             Some(name) => Bearer::named(name).ok_or_else(|| {
@@ -105,10 +95,24 @@ impl Claims {
     }
 }
 
-/// The last moment at which a token opens anything, since 1970.
-fn ends(exp: Option<&Number>) -> Result<Duration, Refusal> {
+/// How long a token opens anything yet, the leeway included.
+pub(super) fn left(exp: Option<&Number>, now: Duration) -> Result<Duration, Refusal> {
     let exp = exp.ok_or_else(|| invalid("it has no exp"))?;
-    Ok(seconds(exp, "exp")?.saturating_add(LEEWAY))
+    let left = seconds(exp, "exp")?.saturating_add(LEEWAY).checked_sub(now).filter(|left| !left.is_zero());
+    left.ok_or_else(|| {
+        let leeway = LEEWAY.as_secs();
+        Refusal::new(Reason::TokenExpired, format!("the token has expired, more than the leeway of {leeway} s ago"))
+    })
+}
+
+/// Refuses a date that is still to come.
+pub(super) fn begun(date: Option<&Number>, name: &str, now: Duration) -> Result<(), Refusal> {
+    match date {
+        Some(date) if seconds(date, name)? > now.saturating_add(LEEWAY) => {
+            Err(invalid(format!("its {name} is more than the leeway of {} s ahead", LEEWAY.as_secs())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn seconds(date: &Number, name: &str) -> Result<Duration, Refusal> {

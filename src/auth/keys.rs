@@ -28,6 +28,10 @@ impl fmt::Display for WrongKeys {
 impl std::error::Error for WrongKeys {}
 
 impl WrongKeys {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+
     pub(super) fn of(error: &jsonwebtoken::errors::Error) -> Self {
         Self(error.to_string())
     }

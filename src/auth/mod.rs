@@ -8,6 +8,7 @@
 mod bearer;
 mod claims;
 mod keys;
+mod projects;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::domain::{Reason, Refusal, Role, SessionId};
 pub use bearer::{Action, Bearer};
 pub use claims::{Audience, Claims, LEEWAY};
 pub use keys::{Keys, LEAST_SECRET_BYTES, Secret, WrongKeys};
+pub use projects::{ProjectGate, ProjectKeys, Projects, TOKEN_HEADER};
 pub use sign::sign;
 pub use verifier::{Expected, Verifier};
 

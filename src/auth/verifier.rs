@@ -5,12 +5,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
-
-use crate::{
-    clock::Clock,
-    domain::{Reason, Refusal},
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Header, Validation, decode, decode_header,
+    errors::{Error, ErrorKind},
 };
+use serde::de::DeserializeOwned;
+
+use crate::{clock::Clock, domain::Refusal};
 
 use super::{
     Grant, Keys,
@@ -61,12 +62,7 @@ impl Verifier {
     /// `TOKEN_INVALID`, `TOKEN_EXPIRED`. Neither shows anything of the token but
     /// its algorithm and `kid`.
     pub fn verify(&self, token: &str) -> Result<(Grant, Option<String>), Refusal> {
-        // `none` and everything else that the library doesn't know fails here.
-        let header = decode_header(token).map_err(|_| invalid("it is no JWT with a known algorithm"))?;
-        // Source: RFC 7515, section 4.1.11: what must be understood and isn't.
-        if header.crit.is_some() {
-            return Err(invalid("its header asks for extensions (crit), and there are none"));
-        }
+        let header = header(token)?;
         let keys = self.keys();
         let found = keys.find(header.alg, header.kid.as_deref());
         let key = found.ok_or_else(|| match &header.kid {
@@ -76,18 +72,39 @@ impl Verifier {
         if header.alg != key.algorithm {
             return Err(invalid(format!("its algorithm is {:?}; its key is for {:?}", header.alg, key.algorithm)));
         }
-        // Claims are checked below, against our clock and with words of ours.
-        let mut validation = Validation::new(key.algorithm);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        let claims = decode::<Claims>(token, &key.key, &validation).map_err(|error| match error.kind() {
-            ErrorKind::InvalidSignature => invalid("its signature doesn't match"),
-            // What the library says of claims may quote them.
-            ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::Base64(_) => invalid("a claim is not of its type"),
-            _ => Refusal::new(Reason::TokenInvalid, format!("the token is not valid: {error}")),
-        })?;
-        claims.claims.grant(&self.expected, self.clock.now().wall)
+        let claims: Claims = claims(token, key.algorithm, &key.key).map_err(|error| explain(&error))?;
+        claims.grant(&self.expected, self.clock.now().wall)
+    }
+}
+
+/// The header of a token. It is what the token says, not what is so.
+pub(super) fn header(token: &str) -> Result<Header, Refusal> {
+    // `none` and everything else that the library doesn't know fails here.
+    let header = decode_header(token).map_err(|_| invalid("it is no JWT with a known algorithm"))?;
+    // Source: RFC 7515, section 4.1.11: what must be understood and isn't.
+    if header.crit.is_some() {
+        return Err(invalid("its header asks for extensions (crit), and there are none"));
+    }
+    Ok(header)
+}
+
+/// The claims of a token that this key has signed. They are checked by who
+/// asks, against our clock and with words of ours.
+pub(super) fn claims<C: DeserializeOwned>(token: &str, algorithm: Algorithm, key: &DecodingKey) -> Result<C, Error> {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    decode(token, key, &validation).map(|token| token.claims)
+}
+
+/// Why a token can't be read.
+pub(super) fn explain(error: &Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::InvalidSignature => invalid("its signature doesn't match"),
+        // What the library says of claims may quote them.
+        ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::Base64(_) => invalid("a claim is not of its type"),
+        _ => invalid(error),
     }
 }
 

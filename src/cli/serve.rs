@@ -44,10 +44,10 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let (listen, has_tokens, has_tls) = (config.listen, config.tokens.is_some(), config.tls.is_some());
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let addresses = (server.grpc_address()?, server.admin_address()?);
+        let addresses = (server.grpc_address()?, server.admin_address()?, server.rest_address()?);
         Ok((server, signals, addresses))
     });
-    let (server, (mut terminate, mut interrupt), (grpc, admin)) = match bound {
+    let (server, (mut terminate, mut interrupt), (grpc, admin, rest)) = match bound {
         Ok(bound) => bound,
         Err(error) => {
             eprintln!("signalbox: {error}");
@@ -63,8 +63,11 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     }
     match format {
         // Whoever started it may have closed its output: no reason to stop.
-        LogFormat::Text => drop(greet(grpc, admin, has_tokens, has_tls)),
-        LogFormat::Json => tracing::info!(%grpc, admin = admin.map(|admin| admin.to_string()), "listening"),
+        LogFormat::Text => drop(greet((grpc, admin, rest), has_tokens, has_tls)),
+        LogFormat::Json => {
+            let [admin, rest] = [admin, rest].map(|address| address.map(|address| address.to_string()));
+            tracing::info!(%grpc, admin, rest, "listening");
+        }
     }
 
     let (asked, shutdown) = oneshot::channel();
@@ -125,7 +128,11 @@ async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'stati
 }
 
 /// The first lines: what listens, and what to try next.
-fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool, has_tls: bool) -> io::Result<()> {
+fn greet(
+    (grpc, admin, rest): (SocketAddr, Option<SocketAddr>, Option<SocketAddr>),
+    has_tokens: bool,
+    has_tls: bool,
+) -> io::Result<()> {
     let me = std::env::args().next().unwrap_or_else(|| "signalbox".to_owned());
     let near = reachable(grpc);
     let server = match has_tls {
@@ -143,6 +150,9 @@ fn greet(grpc: SocketAddr, admin: Option<SocketAddr>, has_tokens: bool, has_tls:
     match admin.map(reachable) {
         Some(admin) => writeln!(out, "  admin  http://{admin}  (/metrics, /livez, /readyz)")?,
         None => writeln!(out, "  admin  off")?,
+    }
+    if let Some(rest) = rest.map(reachable) {
+        writeln!(out, "  REST   http://{rest}  (OpenTok's calls of a server)")?;
     }
     writeln!(out, "Try, from another terminal:")?;
     if has_tokens {

@@ -9,6 +9,7 @@ use crate::{auth::Expected, domain::Limits, grpc::Rates, hub::Capacity, telemetr
 
 use super::{
     places::TransportCaps,
+    projects::RestSettings,
     shared::{EngineSettings, Files},
     tls::TlsSettings,
     tokens::TokenSettings,
@@ -36,6 +37,14 @@ pub struct ServeArgs {
     /// Where to serve plain HTTP for operators (/metrics, /livez, /readyz), as IP:PORT, or `none`
     #[arg(long, env = "SIGNALBOX_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9464", value_parser = AdminListen::from_str, help_heading = "Listening")]
     pub admin_listen: AdminListen,
+
+    /// Where to serve OpenTok's REST calls for server signals and disconnecting, over plain HTTP, as IP:PORT
+    #[arg(long, env = "SIGNALBOX_REST", value_name = "ADDR", value_parser = address, help_heading = "Listening")]
+    pub rest: Option<SocketAddr>,
+
+    /// The projects that may call by REST: lines of `KEY SECRET`, as OpenTok has them, secrets of 32 bytes or more. Without it everyone may who reaches that port
+    #[arg(long, env = "SIGNALBOX_REST_KEY_FILE", value_name = "FILE", help_heading = TOKENS)]
+    pub rest_key_file: Option<PathBuf>,
 
     /// Without a key for tokens: let everyone who reaches the port do everything, on addresses that are not loopback too
     #[arg(long, env = "SIGNALBOX_INSECURE_OPEN", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
@@ -251,6 +260,7 @@ impl ServeArgs {
         let tokens = TokenSettings::new(self.jwt_secret_file, self.jwt_jwks_file, expected)?;
         let tls = TlsSettings::new(self.tls_cert, self.tls_key, self.tls_client_ca)?;
         let files = Files { ca: self.redis_ca, cert: self.redis_cert, key: self.redis_key };
+        let rest = RestSettings::new(self.rest, self.rest_key_file)?;
         let engine = EngineSettings::new(self.engine, &self.redis_url, &files)?;
         let open_to_others = |flag: &str, address: SocketAddr| {
             if address.ip().is_loopback() || self.insecure_open || tokens.is_some() {
@@ -266,9 +276,25 @@ impl ServeArgs {
         if let Some(address) = self.admin_listen.0 {
             open_to_others("--admin-listen", address)?;
         }
+        if let Some(rest) = rest.as_ref().filter(|rest| rest.is_open()) {
+            let address = rest.listen;
+            if tokens.is_some() {
+                return Err(format!(
+                    "invalid value '{address}' for '--rest': it would let everyone do what needs a token by gRPC; give \
+                     it --rest-key-file"
+                ));
+            }
+            if !address.ip().is_loopback() && !self.insecure_open {
+                return Err(format!(
+                    "invalid value '{address}' for '--rest': without --rest-key-file it is open to everyone, so it \
+                     binds only loopback addresses (127.0.0.0/8, [::1]), unless --insecure-open is given"
+                ));
+            }
+        }
         Ok(Config {
             listen: self.listen,
             admin_listen: self.admin_listen.0,
+            rest,
             tokens,
             tls,
             engine,
@@ -309,6 +335,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where to serve operators, if anywhere.
     pub admin_listen: Option<SocketAddr>,
+    /// Where to serve OpenTok's REST calls, if anywhere, and to whom.
+    pub rest: Option<RestSettings>,
     /// The keys for tokens; none: everyone may do everything.
     pub tokens: Option<TokenSettings>,
     /// The certificates; none: plain text.

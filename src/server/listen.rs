@@ -36,7 +36,7 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from
 /// How many are accepted in one go.
 const AT_ONCE: usize = 2;
 /// The pauses after failures to accept.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// Binds an address.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -175,14 +175,15 @@ impl Transports {
 }
 
 /// Errors of the connection that was about to be accepted, not of accepting.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
+/// Sets what a connection wants of its socket: no delay, and signs of life.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1))?;

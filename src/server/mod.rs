@@ -5,6 +5,8 @@ mod config;
 mod follow;
 mod listen;
 mod places;
+mod projects;
+mod rest;
 mod shared;
 mod tls;
 mod tokens;
@@ -18,13 +20,14 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    auth::Gate,
+    auth::{Gate, ProjectGate},
     clock::{Clock, SystemClock},
     engine::{Engine, MemoryEngine},
     grpc::{self, InSlowLane, Services, SignalingService, TransportSettings},
     hub::Hub,
     proto,
     random::SystemRandom,
+    rest::Rest,
     telemetry::Registry,
 };
 
@@ -32,6 +35,7 @@ use crate::{
 pub use crate::engine::redis::{Finding, Verdict};
 pub use config::{AdminListen, Config, EngineKind, ServeArgs};
 pub use places::TransportCaps;
+pub use projects::RestSettings;
 pub use shared::EngineSettings;
 pub use tls::TlsSettings;
 pub use tokens::TokenSettings;
@@ -39,6 +43,7 @@ pub use workers::worker_runtime;
 
 use admin::Admin;
 use places::Places;
+use rest::RestPort;
 use shared::Shared;
 use tls::Tls;
 use workers::Workers;
@@ -62,6 +67,7 @@ pub struct Server {
     config: Config,
     grpc: TcpListener,
     admin: Option<TcpListener>,
+    rest: Option<(TcpListener, ProjectGate)>,
     workers: Workers,
     clock: Arc<dyn Clock>,
     gate: Gate,
@@ -93,8 +99,17 @@ impl Server {
         let engine = Shared::new(&config.engine);
         let grpc = listen::bind(config.listen)?;
         let admin = config.admin_listen.map(listen::bind).transpose()?;
+        let rest = match config.rest.take() {
+            None => None,
+            Some(settings) => {
+                let listener = listen::bind(settings.listen)?;
+                let (gate, keys) = settings.gate(Arc::clone(&clock)).map_err(io::Error::other)?;
+                fresh.push(Box::pin(keys));
+                Some((listener, gate))
+            }
+        };
         let workers = Workers::start(config.workers)?;
-        Ok(Self { config, grpc, admin, workers, clock, gate, tls, fresh, engine })
+        Ok(Self { config, grpc, admin, rest, workers, clock, gate, tls, fresh, engine })
     }
 
     /// Where gRPC is served.
@@ -113,6 +128,14 @@ impl Server {
         self.admin.as_ref().map(TcpListener::local_addr).transpose()
     }
 
+    /// Where OpenTok's REST calls are served, if anywhere.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn rest_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.rest.as_ref().map(|(listener, _)| listener.local_addr()).transpose()
+    }
+
     /// Whether what it depends on will do; what isn't there yet is waited for when it
     /// runs.
     ///
@@ -129,7 +152,7 @@ impl Server {
     /// every stream told and ended; what is left after the drain time-out is
     /// cut.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, grpc, admin, workers, clock, gate, tls, fresh, engine } = self;
+        let Self { config, grpc, admin, rest, workers, clock, gate, tls, fresh, engine } = self;
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(registry.metrics());
@@ -177,7 +200,16 @@ impl Server {
         }
         let max_streams = config.max_streams_per_transport;
         let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams, rates: config.rates };
-        let (all, per_address) = config.transports.within(config.open_files);
+        let mut open_files = config.open_files;
+        let rest = rest.map(|(listener, gate)| {
+            let places = rest::places(open_files);
+            open_files = open_files.map(|files| files.saturating_sub(places));
+            let (engine, limits) = (Arc::clone(&services.engine), Arc::clone(&services.limits));
+            let port = RestPort::new(Rest { engine, hub: hub.clone(), gate, limits }, places);
+            let accepting = background.spawn(InSlowLane::new(port.clone().accept(listener)));
+            (port, accepting)
+        });
+        let (all, per_address) = config.transports.within(open_files);
         tracing::info!(all, per_address, "TCP connections are limited; 0: they aren't");
         let transports = listen::Transports::new(settings, tls, Places::new((all, per_address)), metrics);
         // They outlive the accepting: what is said last is said by them.
@@ -199,13 +231,23 @@ impl Server {
         // that is told to come back later beats one that finds no port.
         let ended = tokio::time::timeout_at(deadline, hub.empty()).await;
         accepting.abort();
+        if let Some((_, accepting)) = &rest {
+            accepting.abort();
+        }
         // What streams asked for last is asked of the engine still.
         let stopped = tokio::time::timeout_at(deadline, engine.stop()).await;
-        let flushed = transports.close(deadline.min(Instant::now() + FLUSH_GRACE)).await;
+        let flushed_by = deadline.min(Instant::now() + FLUSH_GRACE);
+        let answered = async {
+            match rest {
+                Some((port, _)) => port.close(flushed_by).await,
+                None => true,
+            }
+        };
+        let (flushed, answered) = tokio::join!(transports.close(flushed_by), answered);
         if stopped.is_err() {
             tracing::warn!("the engine could not be told in time of everything that ended");
         }
-        if ended.is_err() || !flushed {
+        if ended.is_err() || !flushed || !answered {
             tracing::warn!(streams = hub.depth().streams, "some peers did not take their end in time; cutting them");
         }
         drop(workers);

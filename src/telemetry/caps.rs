@@ -22,6 +22,8 @@ pub enum Cap {
     TransportsPerAddress,
     /// Open files, the system's own bound.
     OpenFiles,
+    /// TCP connections for REST.
+    Rest,
     /// `Join` streams in all.
     Streams,
     /// `Join` streams from one address.
@@ -39,10 +41,11 @@ pub enum Cap {
 }
 
 impl Cap {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Transports,
         Self::TransportsPerAddress,
         Self::OpenFiles,
+        Self::Rest,
         Self::Streams,
         Self::StreamsPerAddress,
         Self::Session,
@@ -59,6 +62,7 @@ impl Cap {
             Self::Transports => "transports",
             Self::TransportsPerAddress => "transports_per_address",
             Self::OpenFiles => "open_files",
+            Self::Rest => "rest_transports",
             Self::Streams => "connections",
             Self::StreamsPerAddress => "connections_per_address",
             Self::Session => "connections_per_session",

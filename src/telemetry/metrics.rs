@@ -110,11 +110,22 @@ pub enum UnaryMethod {
     ListConnections,
     /// `SessionService.DisconnectConnection`
     DisconnectConnection,
+    /// A signal by REST.
+    RestSignal,
+    /// A disconnection by REST.
+    RestDisconnect,
 }
 
 impl UnaryMethod {
-    const ALL: [Self; 5] =
-        [Self::SendFromServer, Self::ListSessions, Self::GetSession, Self::ListConnections, Self::DisconnectConnection];
+    const ALL: [Self; 7] = [
+        Self::SendFromServer,
+        Self::ListSessions,
+        Self::GetSession,
+        Self::ListConnections,
+        Self::DisconnectConnection,
+        Self::RestSignal,
+        Self::RestDisconnect,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -123,6 +134,8 @@ impl UnaryMethod {
             Self::GetSession => "GetSession",
             Self::ListConnections => "ListConnections",
             Self::DisconnectConnection => "DisconnectConnection",
+            Self::RestSignal => "RestSignal",
+            Self::RestDisconnect => "RestDisconnect",
         }
     }
 }

@@ -33,6 +33,7 @@ fn config() -> Config {
     Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
         admin_listen: None,
+        rest: None,
         tokens: None,
         tls: None,
         engine: EngineSettings::Memory,

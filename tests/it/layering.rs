@@ -19,7 +19,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["clock", "domain"]),
     ("hub", &["clock", "domain", "session", "engine", "telemetry"]),
     ("grpc", &["clock", "domain", "http2", "proto", "session", "engine", "auth", "telemetry", "hub", "random"]),
-    ("server", &["clock", "domain", "proto", "random", "session", "engine", "auth", "telemetry", "hub", "grpc"]),
+    ("rest", &["clock", "domain", "session", "engine", "auth", "telemetry", "hub"]),
+    (
+        "server",
+        &["clock", "domain", "proto", "random", "session", "engine", "auth", "telemetry", "hub", "grpc", "rest"],
+    ),
     ("client", &["clock", "domain", "proto"]),
     ("http2", &[]),
     ("bench", &["clock", "domain", "http2", "proto", "server", "telemetry"]),

@@ -1,0 +1,234 @@
+//! The port for OpenTok's REST calls: HTTP/1.1, a port of its own.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{grpc::InSlowLane, rest::Rest, telemetry::Cap};
+
+use super::listen::{BACK_OFF, is_of_one_connection, tune};
+
+/// The most connections at once; others wait until one ends.
+const MAX_CONNECTIONS: usize = 1_024;
+/// How long a caller may take for a request's head, and be silent before it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a caller may take nothing of its answers.
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of a head; as many wait of answers.
+const BUFFER_BYTES: usize = 16 * 1_024;
+
+/// How many connections there may be when so many files may be open: at most a
+/// quarter of them.
+pub(super) fn places(open_files: Option<usize>) -> usize {
+    open_files.map_or(MAX_CONNECTIONS, |files| (files / 4).clamp(1, MAX_CONNECTIONS))
+}
+
+/// The port's connections. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct RestPort {
+    rest: Rest,
+    tasks: TaskTracker,
+    cut: CancellationToken,
+    places: Arc<Semaphore>,
+    most: usize,
+}
+
+impl RestPort {
+    /// A port with so many places.
+    pub(super) fn new(rest: Rest, places: usize) -> Self {
+        let tasks = TaskTracker::new();
+        Self { rest, tasks, cut: CancellationToken::new(), places: Arc::new(Semaphore::new(places)), most: places }
+    }
+
+    /// Accepts connections, for ever.
+    pub(super) async fn accept(self, listener: TcpListener) {
+        let mut pause = BACK_OFF.0;
+        loop {
+            let place = self.place().await;
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    pause = BACK_OFF.0;
+                    self.rest.hub.metrics().accepts.increment(1);
+                    self.serve(stream, peer, place);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.rest.hub.metrics().accept_failures.increment(1);
+                    self.rest.hub.metrics().caps.hit(
+                        Cap::OpenFiles,
+                        format_args!("can't accept connections for REST ({error}); trying again after {pause:?}"),
+                    );
+                    sleep(pause).await;
+                    pause = (pause * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+    }
+
+    /// A place, when there is one. None: there will never be.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        let what = format!("there are {} connections for REST, which is the limit; others wait", self.most);
+        self.rest.hub.metrics().caps.hit(Cap::Rest, what);
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>) {
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%peer, %error, "can't set socket options");
+        }
+        let (rest, cut) = (self.rest.clone(), self.cut.clone());
+        let served = async move {
+            let _place = place;
+            if let Some(Err(error)) = cut.run_until_cancelled(connection(rest, stream, peer.ip())).await {
+                tracing::debug!(%peer, %error, "REST connection ended");
+            }
+        };
+        // A backend that calls much is no queue for members.
+        self.tasks.spawn(InSlowLane::new(served));
+    }
+
+    /// Ends the connections: those that have had their answers before `deadline`
+    /// well, the others then. Whether all had. Nothing is accepted any more.
+    pub(super) async fn close(self, deadline: Instant) -> bool {
+        self.tasks.close();
+        let finished = tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok();
+        self.cut.cancel();
+        finished
+    }
+}
+
+/// Serves a connection to its end, which is near when the hub drains.
+async fn connection(rest: Rest, stream: TcpStream, peer: IpAddr) -> hyper::Result<()> {
+    let hub = rest.hub.clone();
+    let service = service_fn(move |request| {
+        let rest = rest.clone();
+        async move { Ok::<_, Infallible>(rest.answer(request, peer).await) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(BUFFER_BYTES)
+            .serve_connection(TokioIo::new(Impatient::new(stream)), service)
+    );
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = hub.draining() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+/// A stream whose peer must take what is written to it within some time: one who
+/// asks and never reads would keep its place for ever.
+struct Impatient<S> {
+    stream: S,
+    /// Runs while a write waits.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, patience: None }
+    }
+
+    /// What became of a write, unless it has waited too long.
+    fn wait<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.patience = None;
+            return written;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(READER_TIMEOUT)));
+        ready!(patience.as_mut().poll(context));
+        let why = format!("nothing was read within {READER_TIMEOUT:?}");
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wait(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wait(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.wait(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.wait(context, closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[test]
+    fn it_takes_a_quarter_of_the_open_files_at_most() {
+        for (files, most) in [(None, 1_024), (Some(1_000_000), 1_024), (Some(1_024), 256), (Some(1), 1)] {
+            assert_eq!(places(files), most, "{files:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_is_let_go_and_who_reads_slowly_is_not() {
+        let (stream, mut peer) = tokio::io::duplex(8);
+        let mut stream = Impatient::new(stream);
+        let writing = tokio::spawn(async move { stream.write_all(&[7; 64]).await.map_err(|error| error.kind()) });
+        let mut slow = [0; 8];
+        for _ in 0..4 {
+            sleep(READER_TIMEOUT / 2).await;
+            peer.read_exact(&mut slow).await.unwrap();
+        }
+        let begun = Instant::now();
+        assert_eq!(writing.await.unwrap(), Err(io::ErrorKind::TimedOut));
+        assert_eq!(begun.elapsed().as_secs(), READER_TIMEOUT.as_secs());
+    }
+}
