@@ -413,6 +413,36 @@ mod tests {
     }
 
     #[test]
+    fn rest_is_off_and_open_only_where_grpc_is() {
+        let file = std::env::temp_dir().join(format!("signalbox-config-{}", std::process::id()));
+        std::fs::write(&file, format!("47 {0}\n48 {0}", "s".repeat(40))).unwrap();
+        let keys = ["--rest-key-file", file.to_str().unwrap()];
+        let secret = ["--jwt-secret-file", file.to_str().unwrap()];
+        let on = |address, more: &[&str]| parse(&[&["--rest", address], more].concat());
+        let refused = |address, more: &[&str], says: &str| {
+            let error = on(address, more).unwrap_err();
+            assert!(error.contains(says) && error.contains("--rest"), "{address} {more:?}: {error}");
+        };
+        assert_eq!(parse(&[]).unwrap().rest, None);
+        assert!(on("127.0.0.1:0", &[]).unwrap().rest.unwrap().is_open());
+        assert!(on("0.0.0.0:0", &["--insecure-open"]).unwrap().rest.unwrap().is_open());
+        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+            for more in [&[][..], &secret] {
+                assert!(!on(address, &[&keys, more].concat()).unwrap().rest.unwrap().is_open());
+            }
+            refused(address, &secret, "'--rest': it would let everyone do what needs a token");
+            refused(address, &[&secret[..], &["--insecure-open"]].concat(), "give it --rest-key-file");
+        }
+        refused("0.0.0.0:0", &[], "--insecure-open");
+        refused("localhost", &[], "IP:PORT");
+        assert!(parse(&keys).unwrap_err().contains("--rest-key-file needs --rest"));
+        std::fs::write(&file, "# one\n47 short").unwrap();
+        refused("127.0.0.1:0", &keys, "line 2: a secret for HS256 has at least 32 bytes; this one has 5");
+        std::fs::remove_file(&file).unwrap();
+        refused("127.0.0.1:0", &keys, "No such file");
+    }
+
+    #[test]
     fn open_to_others_only_when_told_so() {
         assert!(parse(&["--listen", "0.0.0.0:1", "--insecure-open"]).is_ok());
         assert!(parse(&["--listen", "[::1]:1"]).is_ok());

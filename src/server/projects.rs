@@ -87,3 +87,56 @@ impl RestSettings {
         Ok((gate, fresh))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use http::{HeaderMap, HeaderValue};
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::json;
+
+    use super::{super::follow::LOOK, *};
+    use crate::{auth::TOKEN_HEADER, clock::SystemClock};
+
+    const OLD: &str = "the old secret, which is long enough";
+    const NEW: &str = "the new secret, which is long enough";
+
+    fn line(secret: &str) -> String {
+        format!("47 {}\n", secret.replace(' ', "-"))
+    }
+
+    fn is_good(gate: &ProjectGate, secret: &str) -> bool {
+        let claims = json!({ "iss": "47", "ist": "project", "exp": u32::MAX });
+        let key = EncodingKey::from_secret(secret.replace(' ', "-").as_bytes());
+        let token = encode(&Header::default(), &claims, &key).unwrap();
+        let headers = [(TOKEN_HEADER.parse().unwrap(), HeaderValue::from_str(&token).unwrap())];
+        gate.check(&HeaderMap::from_iter(headers), "47").is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_follow_their_file_and_stay_when_it_is_no_good() {
+        let file = env::temp_dir().join(format!("signalbox-projects-{}", std::process::id()));
+        fs::write(&file, line(OLD)).unwrap();
+        let settings = RestSettings::new("127.0.0.1:0".parse().ok(), Some(file.clone())).unwrap().unwrap();
+        assert!(!settings.is_open());
+        let (gate, fresh) = settings.gate(Arc::new(SystemClock::new())).unwrap();
+        let fresh = tokio::spawn(fresh);
+        let both = line(OLD) + &line(NEW);
+        for (content, old, new) in [
+            (Some("47 short".to_owned()), true, false),
+            (Some(both), true, true),
+            (Some(line(NEW)), false, true),
+            (Some(String::new()), false, true),
+            (None, false, true),
+        ] {
+            match &content {
+                Some(content) => fs::write(&file, content).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            tokio::time::sleep(LOOK * 2).await;
+            assert_eq!((is_good(&gate, OLD), is_good(&gate, NEW)), (old, new), "{content:?}");
+        }
+        fresh.abort();
+    }
+}

@@ -208,7 +208,65 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use super::*;
+    use super::{super::listen::bind, *};
+    use crate::{
+        auth::ProjectGate,
+        clock::SystemClock,
+        domain::Limits,
+        engine::MemoryEngine,
+        grpc,
+        hub::{Capacity, Hub},
+        telemetry::Registry,
+    };
+
+    /// A port with so many places, and where it is and counts.
+    fn port(places: usize) -> (RestPort, SocketAddr, Registry) {
+        let (limits, registry) = (Arc::<Limits>::default(), Registry::new());
+        let hub = Hub::new(&limits, Capacity::default(), grpc::ENCODING, Arc::new(registry.metrics()));
+        let clock = Arc::new(SystemClock::new());
+        let engine = Arc::new(MemoryEngine::new(Arc::clone(&limits), clock, Arc::new(hub.clone())));
+        let port = RestPort::new(Rest { engine, hub, gate: ProjectGate::Open, limits }, places);
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(port.clone().accept(listener));
+        (port, address, registry)
+    }
+
+    async fn ask(stream: &mut TcpStream) {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: rest\r\n\r\n").await.unwrap();
+    }
+
+    async fn answered(stream: &mut TcpStream) {
+        let mut answer = vec![0; 4_096];
+        let read = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 404 "), "{:?}", &answer[..read]);
+    }
+
+    #[tokio::test]
+    async fn beyond_its_places_callers_wait_and_are_answered_then() {
+        let (port, address, registry) = port(2);
+        let mut there = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            ask(&mut stream).await;
+            answered(&mut stream).await;
+            there.push(stream);
+        }
+        let mut waits = TcpStream::connect(address).await.unwrap();
+        ask(&mut waits).await;
+        for stream in &mut there {
+            ask(stream).await;
+            answered(stream).await;
+        }
+        let nothing = waits.try_read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert!(registry.render().contains("signalbox_cap_hits_total{cap=\"rest_transports\"} 1"));
+        there.pop();
+        answered(&mut waits).await;
+        // Those that are silent are cut in time.
+        assert!(!port.close(Instant::now()).await);
+        assert_eq!(waits.read(&mut [0]).await.unwrap_or(0), 0);
+    }
 
     #[test]
     fn it_takes_a_quarter_of_the_open_files_at_most() {

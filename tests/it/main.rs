@@ -22,6 +22,7 @@ mod limits;
 mod many_nodes;
 mod once;
 mod process;
+mod rest;
 mod resume;
 mod sessions;
 mod signals;

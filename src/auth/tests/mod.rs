@@ -1,6 +1,7 @@
 //! Tokens as friends and forgers make them.
 
 mod forged;
+mod projects;
 
 use std::{
     sync::Arc,

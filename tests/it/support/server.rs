@@ -28,6 +28,7 @@ struct Arguments {
 pub(crate) struct TestServer {
     address: SocketAddr,
     admin: SocketAddr,
+    rest: Option<SocketAddr>,
     channel: Channel,
     shutdown: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -64,6 +65,7 @@ impl TestServer {
         let server = Server::bind(arguments.serve.check().unwrap()).unwrap();
         let address = server.grpc_address().unwrap();
         let admin = server.admin_address().unwrap().unwrap();
+        let rest = server.rest_address().unwrap();
         let (shutdown, asked) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
             // A test that drops its server without a drain ends it all.
@@ -82,7 +84,7 @@ impl TestServer {
             })
             .await;
         }
-        Self { address, admin, channel, shutdown: Some(shutdown), running, redis }
+        Self { address, admin, rest, channel, shutdown: Some(shutdown), running, redis }
     }
 
     /// Whether it is one of many, or could be.
@@ -96,6 +98,11 @@ impl TestServer {
 
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where REST is served, by a server that was told to.
+    pub(crate) fn rest(&self) -> SocketAddr {
+        self.rest.expect("a server with --rest")
     }
 
     /// A TCP connection of its own.
