@@ -12,7 +12,7 @@ import threading
 from generated import ROOT
 
 # The one place that reads the banner: `gRPC … http://127.0.0.1:50051`.
-_ADDRESS = re.compile(r"\b(gRPC|admin)\b.*?(http://[0-9.]+:(\d+))")
+_ADDRESS = re.compile(r"\b(gRPC|admin|REST)\b.*?(http://[0-9.]+:(\d+))")
 
 START_SECONDS = 20
 
@@ -46,10 +46,12 @@ class Server:
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self._addresses: dict[str, str] = {}
-        while len(self._addresses) < 2:
+        wanted = 3 if "--rest" in flags else 2
+        while len(self._addresses) < wanted:
             self._learn_address()
         self.target = self._addresses["gRPC"].removeprefix("http://")
         self.admin = self._addresses["admin"]
+        self.rest = self._addresses.get("REST")
         self.port = int(self.target.rpartition(":")[2])
 
     def _read(self) -> None:
