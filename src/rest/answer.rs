@@ -33,8 +33,7 @@ pub(super) struct Wrong {
 impl From<Refusal> for Wrong {
     fn from(refusal: Refusal) -> Self {
         let status = status(refusal.reason);
-        let closes = refusal.reason == Reason::GoingAway;
-        Self { refusal, status, allow: None, closes }
+        Self { refusal, status, allow: None, closes: false }
     }
 }
 

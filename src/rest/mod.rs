@@ -12,7 +12,7 @@ mod tests;
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONNECTION};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -50,30 +50,33 @@ impl Rest {
     where
         B: Body<Data = Bytes>,
     {
+        let mut response = self.called(request, peer).await.map_or_else(|wrong| self.refuse(wrong), |()| done());
+        if self.hub.takes_signals().is_err() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn called<B: Body<Data = Bytes>>(&self, request: Request<B>, peer: IpAddr) -> Result<(), Wrong> {
         let (head, body) = request.into_parts();
-        let Some(call) = Call::read(head.uri.path()) else {
-            return self.refuse(Wrong::no_call());
-        };
+        let call = Call::read(head.uri.path()).ok_or_else(Wrong::no_call)?;
+        if head.method != call.method() {
+            return Err(Wrong::method(call.method()));
+        }
         let method = match call.place {
-            _ if head.method != call.method() => return self.refuse(Wrong::method(call.method())),
             Place::Session | Place::Connection(_) => UnaryMethod::RestSignal,
             Place::Disconnect(_) => UnaryMethod::RestDisconnect,
         };
         let begun = Instant::now();
         let called = self.call(call, &head.headers, body, peer.to_canonical()).await;
         self.hub.metrics().answered(method, begun.elapsed());
-        match called {
-            Ok(()) => done(),
-            Err(wrong) => {
-                let Refusal { reason, message, .. } = &wrong.refusal;
-                tracing::debug!(?method, %reason, message, "call refused");
-                self.refuse(wrong)
-            }
-        }
+        called
     }
 
     fn refuse(&self, wrong: Wrong) -> Response<Full<Bytes>> {
-        self.hub.metrics().refused(wrong.refusal.reason);
+        let Refusal { reason, message, .. } = &wrong.refusal;
+        tracing::debug!(%reason, message, "REST call refused");
+        self.hub.metrics().refused(*reason);
         wrong.into()
     }
 

@@ -5,7 +5,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -119,7 +122,10 @@ impl RestPort {
 /// Serves a connection to its end, which is near when the hub drains.
 async fn connection(rest: Rest, stream: TcpStream, peer: IpAddr) -> hyper::Result<()> {
     let hub = rest.hub.clone();
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&has_asked);
     let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
         let rest = rest.clone();
         async move { Ok::<_, Infallible>(rest.answer(request, peer).await) }
     });
@@ -134,7 +140,11 @@ async fn connection(rest: Rest, stream: TcpStream, peer: IpAddr) -> hyper::Resul
         ended = connection.as_mut() => return ended,
         () = hub.draining() => {}
     }
-    connection.as_mut().graceful_shutdown();
+    // It would close those at once that have not asked anything yet: they are told
+    // to go when they do.
+    if has_asked.load(Ordering::Relaxed) {
+        connection.as_mut().graceful_shutdown();
+    }
     connection.await
 }
 

@@ -6,7 +6,11 @@ use tokio::{net::TcpListener, process::Command};
 use tonic::transport::Channel;
 
 use super::{Done, Process, json, run, signalbox};
-use crate::support::{JoinBuilder, from_server, http_get, proto, signal, soon};
+use crate::{
+    auth::file,
+    rest::caller::{Caller, KEY, ON, SECRET, claims, connection_path, request, session_path, signed, token},
+    support::{JoinBuilder, from_server, http_get, proto, signal, soon},
+};
 use proto::signaling_service_client::SignalingServiceClient;
 
 const ANY_PORTS: &[&str] = &["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
@@ -223,6 +227,75 @@ async fn what_signals_say_and_what_is_secret_is_in_no_log_at_any_level() {
         for text in ["MarkerOfAMember", "MarkerOfABackend", "MarkerOfARefused", &secret] {
             assert!(!shown_in(&log, text), "{text} is in the log:\n{}", excerpt(&log, text));
         }
+    }
+}
+
+#[tokio::test]
+async fn rest_is_off_unless_told_and_the_banner_says_where_it_is() {
+    let serving = Serving::start(with(&[])).await;
+    assert_eq!(address(&serving.banner, "REST"), None);
+    assert_eq!(serving.stop().await.code, 0);
+    let serving = Serving::start(with(&ON)).await;
+    let rest = address(&serving.banner, "REST").unwrap();
+    let (status, body) = http_get(rest, "/").await;
+    assert!(status == 404 && body.contains("/v2/project/KEY"), "{status}: {body}");
+    assert_eq!(serving.stop().await.code, 0);
+}
+
+#[tokio::test]
+async fn a_wrong_file_of_projects_ends_it_with_code_2_and_the_line() {
+    let keys = file(&format!("# ours\n{KEY} {SECRET}\n{KEY} MarkerOfASecret\n"));
+    let flags = [&ON[..], &["--rest-key-file", keys.to_str().unwrap()]].concat();
+    let done = run(with(&flags)).await;
+    done.failed(2, &["--rest-key-file", "line 3", "32 bytes"]);
+    assert!(!done.err.contains("Marker"), "{done:?}");
+    std::fs::remove_file(&keys).unwrap();
+    run(with(&flags)).await.failed(2, &["--rest-key-file", "No such file"]);
+    run(with(&["--rest", "0.0.0.0:0"])).await.failed(2, &["--rest", "--rest-key-file", "--insecure-open"]);
+}
+
+#[tokio::test]
+async fn the_audit_says_who_calls_by_rest_and_no_log_what_is_secret() {
+    let keys = file(&format!("{KEY} {SECRET}\n"));
+    let flags = ["--rest-key-file", keys.to_str().unwrap(), "--log-level", "trace", "--log-format", "json"];
+    let mut process = Process::start(with(&[&ON[..], &flags].concat()));
+    let mut log = String::new();
+    let listening = loop {
+        let line = process.complaint().await;
+        log = log + &line + "\n";
+        let line = json(&line);
+        if line["message"] == "listening" {
+            break line;
+        }
+    };
+    let [grpc, rest] = ["grpc", "rest"].map(|what| listening[what].as_str().unwrap().parse().unwrap());
+    let member = JoinBuilder::new(connect(grpc).await, "s").enter().await;
+    let mut caller = Caller::new(rest).await;
+    let (good, forged) = (token(), signed(&claims(), &SECRET.replace('0', "1")));
+    let [good_header, forged_header] = [&good, &forged].map(|token| format!("X-OPENTOK-AUTH: {token}"));
+    let signal = |header: &str, body: &str| request("POST", &session_path("s"), &[header], body);
+    caller.ask(signal(&good_header, r#"{"data":"MarkerOfASignal"}"#)).await.is_done();
+    caller.ask(signal(&good_header, r#"{"data":{"x":"MarkerOfARefused"}}"#)).await.is(400, "FRAME_INVALID", "");
+    caller.ask(signal(&forged_header, r#"{"data":"MarkerOfAForger"}"#)).await.is(403, "TOKEN_INVALID", "");
+    let id = member.id();
+    caller.ask(request("DELETE", &connection_path("s", &id), &[&good_header], "")).await.is_done();
+    process.signal("TERM").await;
+    let done = process.done().await;
+    assert_eq!(done.code, 0, "{done:?}");
+    log += &done.err;
+    let audit: Vec<_> = log.lines().map(json).filter(|line| line["target"] == "signalbox::audit").collect();
+    assert_eq!(audit.len(), 2, "{audit:?}");
+    let said = |line: &serde_json::Value, fields: &[(&str, &str)]| {
+        for (name, value) in fields {
+            assert_eq!(line[name], *value, "{line}");
+        }
+    };
+    let refused = [("message", "refused"), ("what", "REST"), ("reason", "TOKEN_INVALID"), ("address", "127.0.0.1")];
+    said(&audit[0], &refused);
+    let project = format!("project {KEY}");
+    said(&audit[1], &[("subject", &project), ("connection", &id), ("session", "s"), ("address", "127.0.0.1")]);
+    for text in ["MarkerOfASignal", "MarkerOfARefused", "MarkerOfAForger", SECRET, &good, &forged] {
+        assert!(!shown_in(&log, text), "{text} is in the log:\n{}", excerpt(&log, text));
     }
 }
 

@@ -18,51 +18,51 @@ use crate::{
     support::{TestServer, soon},
 };
 
-pub(super) const KEY: &str = "47345601";
-pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef01234567";
-pub(super) const ON: [&str; 2] = ["--rest", "127.0.0.1:0"];
+pub(crate) const KEY: &str = "47345601";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const ON: [&str; 2] = ["--rest", "127.0.0.1:0"];
 
 /// A server that takes calls of one project.
-pub(super) async fn guarded(flags: &[&str]) -> TestServer {
+pub(crate) async fn guarded(flags: &[&str]) -> TestServer {
     let keys = file(&format!("# ours\n{KEY} {SECRET}\nother {}\n", SECRET.replace('0', "f")));
     let server = TestServer::with(&[&ON, &["--rest-key-file", keys.to_str().unwrap()], flags].concat()).await;
     std::fs::remove_file(keys).unwrap();
     server
 }
 
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Claims as OpenTok's libraries make them.
-pub(super) fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({ "iss": KEY, "ist": "project", "iat": now(), "exp": now() + 180, "jti": "0.5" })
 }
 
-pub(super) fn signed(claims: &Value, secret: &str) -> String {
+pub(crate) fn signed(claims: &Value, secret: &str) -> String {
     encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-pub(super) fn token() -> String {
+pub(crate) fn token() -> String {
     signed(&claims(), SECRET)
 }
 
 /// A token whose header says that nobody signed it.
-pub(super) fn unsigned() -> String {
+pub(crate) fn unsigned() -> String {
     let [header, claims] = [json!({ "alg": "none" }), claims()].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     format!("{header}.{claims}.")
 }
 
-pub(super) fn session_path(session: &str) -> String {
+pub(crate) fn session_path(session: &str) -> String {
     format!("/v2/project/{KEY}/session/{session}/signal")
 }
 
-pub(super) fn connection_path(session: &str, connection: &str) -> String {
+pub(crate) fn connection_path(session: &str, connection: &str) -> String {
     format!("/v2/project/{KEY}/session/{session}/connection/{connection}")
 }
 
 /// A request's text, with a good token unless `headers` has one.
-pub(super) fn request(method: &str, path: &str, headers: &[&str], body: &str) -> String {
+pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &str) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: rest\r\n");
     let has = |name: &str| headers.iter().any(|header| header.starts_with(name));
     if !has("X-OPENTOK-AUTH") {
@@ -84,21 +84,21 @@ pub(super) fn request(method: &str, path: &str, headers: &[&str], body: &str) ->
 }
 
 /// A request for a signal to a session.
-pub(super) fn signal(session: &str, data: &str) -> String {
+pub(crate) fn signal(session: &str, data: &str) -> String {
     request("POST", &session_path(session), &[], &json!({ "type": "chat", "data": data }).to_string())
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// A header's value.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (its, value) = line.split_once(':')?;
             its.eq_ignore_ascii_case(name).then_some(value.trim())
@@ -106,7 +106,7 @@ impl Answer {
     }
 
     /// What is wrong, in the form that all have: the reason and the message.
-    pub(super) fn error(&self) -> (String, String) {
+    pub(crate) fn error(&self) -> (String, String) {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         let error: Value = serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"));
         assert_eq!(error["code"], self.status, "{self:?}");
@@ -116,7 +116,7 @@ impl Answer {
     }
 
     /// Checks that it is this error, whose message says so much.
-    pub(super) fn is(&self, status: u16, reason: &str, says: &str) {
+    pub(crate) fn is(&self, status: u16, reason: &str, says: &str) {
         assert_eq!(self.status, status, "{self:?}");
         let (its, message) = self.error();
         assert_eq!(its, reason, "{self:?}");
@@ -124,24 +124,24 @@ impl Answer {
     }
 
     /// Checks that it was done.
-    pub(super) fn is_done(&self) {
+    pub(crate) fn is_done(&self) {
         assert_eq!((self.status, self.body.as_str()), (204, ""), "{self:?}");
         assert_eq!(self.header("content-length"), None, "{self:?}");
     }
 }
 
 /// A TCP connection.
-pub(super) struct Caller {
-    pub(super) stream: TcpStream,
+pub(crate) struct Caller {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Caller {
-    pub(super) async fn new(address: SocketAddr) -> Self {
+    pub(crate) async fn new(address: SocketAddr) -> Self {
         Self { stream: soon("a connection", TcpStream::connect(address)).await.unwrap(), buffer: Vec::new() }
     }
 
-    pub(super) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         soon("a write", self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
@@ -158,12 +158,12 @@ impl Caller {
     }
 
     /// The next answer; none when the server closes instead.
-    pub(super) async fn next(&mut self) -> Option<Answer> {
+    pub(crate) async fn next(&mut self) -> Option<Answer> {
         soon("an answer", self.read()).await
     }
 
     /// As [`Caller::next`], for as long as it takes.
-    pub(super) async fn read(&mut self) -> Option<Answer> {
+    pub(crate) async fn read(&mut self) -> Option<Answer> {
         let end = self.fill(|bytes| bytes.windows(4).position(|four| four == b"\r\n\r\n")).await?;
         let head = String::from_utf8(self.buffer.drain(..end + 4).collect()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -175,13 +175,13 @@ impl Caller {
     }
 
     /// Asks, and waits for the answer.
-    pub(super) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
+    pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
         self.write(request).await;
         self.next().await.expect("an answer before the end")
     }
 
     /// Waits until the server has closed, without another answer.
-    pub(super) async fn closed(mut self) {
+    pub(crate) async fn closed(mut self) {
         if let Some(answer) = self.next().await {
             panic!("{answer:?} instead of the end");
         }
@@ -189,6 +189,6 @@ impl Caller {
 }
 
 /// Asks over a connection of its own.
-pub(super) async fn ask(server: &TestServer, request: impl AsRef<[u8]>) -> Answer {
+pub(crate) async fn ask(server: &TestServer, request: impl AsRef<[u8]>) -> Answer {
     Caller::new(server.rest()).await.ask(request).await
 }

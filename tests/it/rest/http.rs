@@ -73,7 +73,7 @@ async fn bodies_come_in_pieces_or_not_at_all() {
     let mut caller = Caller::new(server.rest()).await;
     let chunked = request("POST", &session_path("s"), &["Transfer-Encoding: chunked"], "7\r\n{\"data\"\r\n");
     caller.write(chunked).await;
-    caller.ask("7\r\n:\"chu\",}\r\n0\r\n\r\n").await.is(400, "FRAME_INVALID", "line 1");
+    caller.ask("8\r\n:\"chu\",}\r\n0\r\n\r\n").await.is(400, "FRAME_INVALID", "line 1");
     let chunked = request("POST", &session_path("s"), &["Transfer-Encoding: chunked"], "7\r\n{\"data\"\r\n");
     caller.write(chunked).await;
     caller.ask("6\r\n:\"chu\"\r\n1;x=y\r\n}\r\n0\r\n\r\n").await.is_done();

@@ -1,7 +1,7 @@
 //! OpenTok's REST calls: what they do and answer. What HTTP asks of them is in
 //! `http`; that OpenTok's own libraries are content, in `tests/interop`.
 
-mod caller;
+pub(crate) mod caller;
 mod http;
 
 use std::time::Duration;
