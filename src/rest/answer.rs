@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER},
 };
 use http_body_util::Full;
 use serde::Serialize;
@@ -26,8 +26,9 @@ pub(super) struct Wrong {
     pub(super) status: StatusCode,
     /// What the call's path does take.
     allow: Option<Method>,
-    /// Whether the connection is of no use any more.
-    closes: bool,
+    /// Whether the connection is of no use any more, as when there is more to
+    /// come of a body that nobody wants.
+    pub(super) closes: bool,
 }
 
 impl From<Refusal> for Wrong {
@@ -43,7 +44,8 @@ impl Wrong {
         Self { status, ..Refusal::new(Reason::FrameInvalid, why).into() }
     }
 
-    fn closing(self) -> Self {
+    /// The same, after which the connection ends.
+    pub(super) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
 
@@ -128,7 +130,7 @@ struct Told<'a> {
 
 impl From<Wrong> for Response<Full<Bytes>> {
     fn from(wrong: Wrong) -> Self {
-        let Wrong { refusal, status, allow, closes } = wrong;
+        let Wrong { refusal, status, allow, closes: _ } = wrong;
         let message = refusal.message.as_str();
         let told = Told { code: status.as_u16(), message, description: message, reason: refusal.reason.name() };
         // Fails only for what has no place in JSON: strings and a number have one.
@@ -146,9 +148,6 @@ impl From<Wrong> for Response<Full<Bytes>> {
         }
         if let Some(allow) = allow {
             set(ALLOW, allow.as_str());
-        }
-        if closes {
-            set(CONNECTION, "close");
         }
         response
     }

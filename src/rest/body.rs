@@ -56,6 +56,30 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/json")
 }
 
+/// Reads what there is to come of a body, and throws it away, so that an answer
+/// finds a caller that listens. Whether its end came: not if it is far too large
+/// or slow, nor if the caller waits to be told that it may send it.
+pub(super) async fn hear_out<B: Body<Data = Bytes> + Unpin>(headers: &HeaderMap, mut body: B) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    if headers.contains_key(EXPECT) || body.size_hint().lower() > MAX_HEARD_OUT_BYTES as u64 {
+        return false;
+    }
+    let hearing = async {
+        let mut count = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            count += frame.data_ref().map_or(0, Bytes::len);
+            if count > MAX_HEARD_OUT_BYTES {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(BODY_TIMEOUT, hearing).await.unwrap_or(false)
+}
+
 /// The bytes of a body. `expects`: the caller waits to be told that it may send.
 async fn read<B: Body<Data = Bytes>>(body: B, expects: bool) -> Result<Bytes, Wrong> {
     let promised = body.size_hint().lower();

@@ -12,7 +12,7 @@ mod tests;
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONNECTION};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONNECTION, request::Parts};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -48,17 +48,24 @@ impl Rest {
     /// Answers a request of this peer's, whatever it is.
     pub async fn answer<B>(&self, request: Request<B>, peer: IpAddr) -> Response<Full<Bytes>>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Unpin,
     {
-        let mut response = self.called(request, peer).await.map_or_else(|wrong| self.refuse(wrong), |()| done());
-        if self.hub.takes_signals().is_err() {
+        let (head, mut body) = request.into_parts();
+        let called = self.called(&head, &mut body, peer.to_canonical()).await;
+        let is_over = called.as_ref().is_err_and(|wrong| wrong.closes)
+            || !body::hear_out(&head.headers, body).await
+            || self.hub.takes_signals().is_err();
+        let mut response = called.map_or_else(|wrong| self.refuse(wrong), |()| done());
+        if is_over {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    async fn called<B: Body<Data = Bytes>>(&self, request: Request<B>, peer: IpAddr) -> Result<(), Wrong> {
-        let (head, body) = request.into_parts();
+    async fn called<B>(&self, head: &Parts, body: &mut B, peer: IpAddr) -> Result<(), Wrong>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         let call = Call::read(head.uri.path()).ok_or_else(Wrong::no_call)?;
         if head.method != call.method() {
             return Err(Wrong::method(call.method()));
@@ -68,7 +75,7 @@ impl Rest {
             Place::Disconnect(_) => UnaryMethod::RestDisconnect,
         };
         let begun = Instant::now();
-        let called = self.call(call, &head.headers, body, peer.to_canonical()).await;
+        let called = self.call(call, &head.headers, body, peer).await;
         self.hub.metrics().answered(method, begun.elapsed());
         called
     }
@@ -80,13 +87,10 @@ impl Rest {
         wrong.into()
     }
 
-    async fn call<B: Body<Data = Bytes>>(
-        &self,
-        call: Call,
-        headers: &HeaderMap,
-        body: B,
-        peer: IpAddr,
-    ) -> Result<(), Wrong> {
+    async fn call<B>(&self, call: Call, headers: &HeaderMap, body: &mut B, peer: IpAddr) -> Result<(), Wrong>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         let project = call.project?;
         self.gate.check(headers, &project).inspect_err(|refusal| {
             let who = audit::Who { subject: None, address: Some(peer) };
@@ -105,7 +109,7 @@ impl Rest {
             () = self.hub.draining() => Err(Wrong::broken()),
         };
         // Which is what a caller is told whose body took until now.
-        self.hub.takes_signals()?;
+        self.hub.takes_signals().map_err(|refusal| Wrong::from(refusal).closing())?;
         let signal = read?;
         let sent = self.engine.send_from_server(session, ServerSend { signal, to, key }).await;
         sent.inspect_err(|refusal| self.capped(refusal))?;

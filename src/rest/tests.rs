@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Wrong,
-    body::{BODY_TIMEOUT, idempotency_key, parse, signal},
+    body::{BODY_TIMEOUT, hear_out, idempotency_key, parse, signal},
     path::{Call, Place},
 };
 use crate::domain::{Reason, Refusal};
@@ -204,7 +204,7 @@ fn says_json() -> HeaderMap {
 }
 
 fn closes(wrong: Wrong) -> bool {
-    Response::<Full<Bytes>>::from(wrong).headers().contains_key("connection")
+    wrong.closes
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,6 +234,21 @@ async fn bodies_are_bounded_in_time_and_size() {
     expects.insert("expect", HeaderValue::from_static("100-continue"));
     assert!(closes(signal(&expects, told(65_537)).await.unwrap_err()));
     assert!(signal(&expects, fits()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_wants_is_heard_out_within_bounds() {
+    let full = |bytes| Full::from(vec![b' '; bytes]);
+    let none = HeaderMap::new();
+    assert!(hear_out(&none, full(0)).await && hear_out(&none, full(1_048_576)).await);
+    assert!(!hear_out(&none, full(1_048_577)).await);
+    assert!(hear_out(&none, Pieces(Some(vec![1_048_576]))).await);
+    assert!(!hear_out(&none, Pieces(Some(vec![1_000_000; 9]))).await);
+    let expects = HeaderMap::from_iter([(http::header::EXPECT, HeaderValue::from_static("100-continue"))]);
+    assert!(!hear_out(&expects, full(1)).await);
+    let begun = tokio::time::Instant::now();
+    assert!(!hear_out(&none, Pieces(None)).await);
+    assert_eq!(begun.elapsed(), BODY_TIMEOUT);
 }
 
 #[tokio::test]

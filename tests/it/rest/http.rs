@@ -47,6 +47,18 @@ async fn a_connection_takes_many_calls_one_after_the_other_and_at_once() {
         caller.ask(request("DELETE", &connection_path("s", "x"), &[], "")).await.is(404, "CONNECTION_NOT_FOUND", "");
         assert_eq!(member.heard().await, "kept");
     }
+    // Nor if what is refused comes later than its head.
+    for asked in [
+        request("POST", &session_path("s"), &["X-OPENTOK-AUTH", "Content-Length: 12"], ""),
+        request("POST", "/nowhere", &["Content-Length: 12"], ""),
+        request("DELETE", &connection_path("s", "x"), &["Content-Length: 12"], ""),
+    ] {
+        caller.write(asked).await;
+        ask(&server, request("PUT", "/", &[], "")).await.is(404, "FRAME_INVALID", "");
+        let answer = caller.ask("{\"data\":\"x\"}").await;
+        assert!((403..=404).contains(&answer.status), "{answer:?}");
+        assert_eq!(answer.header("connection"), None, "{answer:?}");
+    }
     // All asked before the first answer is read: answers and signals in that order.
     let all: String = (0..50)
         .map(|number| if number % 5 == 4 { signal("nowhere", "x") } else { signal("s", &number.to_string()) })
