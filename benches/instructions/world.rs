@@ -139,6 +139,7 @@ impl World {
         let services = Services { engine: Arc::new(engine), hub, gate: Gate::Open, limits, random };
         let routes = Routes::new(SignalingService::new(services.clone())).prepare();
         let settings = Arc::new(TransportSettings {
+            web: None,
             services: Arc::new(services),
             routes,
             max_streams: 0,

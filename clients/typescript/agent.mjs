@@ -1,8 +1,8 @@
-// The agent of this client: see `../agent.md`.
+// The agent of this client: see `../agent.md`. With the argument `web`, of that for browsers.
 
 import { createInterface } from "node:readline";
 
-import {
+const {
   Client,
   ClientAction,
   ConnectError,
@@ -11,7 +11,7 @@ import {
   OverError,
   QueueFullError,
   RefusedError,
-} from "./dist/index.js";
+} = await import(process.argv[2] === "web" ? "signalbox-client/web" : "signalbox-client");
 
 const KINDS = [
   [RefusedError, "refused"],

@@ -15,7 +15,9 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 use futures_util::Stream;
 
 use crate::{
-    domain::{Budget, ConnectionId, DisconnectReason, Ending, Entry, Epoch, Named, Refusal, Sequence, SessionId},
+    domain::{
+        Budget, ConnectionId, DisconnectReason, Ending, Entry, Epoch, Named, Refusal, ResumeToken, Sequence, SessionId,
+    },
     session::{
         Admission, Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, SendResult, ServerAccepted,
         ServerSend, View,
@@ -59,6 +61,21 @@ pub trait Engine: Send + Sync + 'static {
     /// `CONNECTION_DATA_TOO_LARGE`, unless a resume is honoured;
     /// `SESSION_FULL`, `ENGINE_UNAVAILABLE`.
     fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>>;
+
+    /// Does what a connection asks for beside its stream, by the secret that resumes it:
+    /// on any node, and while it is interrupted, too. The outcome, unless it leaves; its
+    /// stream isn't told.
+    ///
+    /// # Errors
+    /// `CONNECTION_NOT_FOUND`, where who asks isn't known; `ENGINE_UNAVAILABLE`, after
+    /// which the same may be asked again if it has an id.
+    fn command_beside(
+        &self,
+        session: SessionId,
+        connection: ConnectionId,
+        token: ResumeToken,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Option<SendResult>, Refusal>>;
 
     /// Takes a signal from a backend.
     ///

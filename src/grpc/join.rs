@@ -76,10 +76,21 @@ impl Stream {
     }
 }
 
+/// What comes on a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Frames, of which the first is a `join`: it is a `Join`.
+    Frames,
+    /// A `join`, and nothing more: it is a `Subscribe`, whose request is such a frame
+    /// byte for byte.
+    Join,
+}
+
 /// What one stream's requests ask for. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Reader {
     pub(super) services: Arc<Services>,
+    pub(super) takes: Takes,
     pub(super) outlet: OutletId,
     pub(super) outbox: Arc<Outbox>,
     pub(super) address: Option<IpAddr>,
@@ -241,6 +252,10 @@ impl Reader {
     /// Makes a command of a frame.
     pub(super) fn take(&self, request: Request, grant: &Grant) -> Taken {
         match request {
+            _ if self.takes == Takes::Join => {
+                let why = "a second message; Subscribe takes one, and Send and Leave what comes after it";
+                Taken::Refused(Refusal::new(Reason::FrameInvalid, why))
+            }
             Request::Send(..) | Request::Disconnect(..) if self.outbox.is_ending() => Taken::Nothing,
             Request::Send(id, attempt) => {
                 let may = self.begin_send(id).and_then(|()| self.check(grant, Action::Signal));

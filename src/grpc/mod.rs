@@ -1,6 +1,7 @@
 //! The gRPC services: the wire's side of everything below. Layer 4, and the
 //! one place that makes a `tonic::Status`.
 
+mod beside;
 mod body;
 mod frames;
 mod join;
@@ -11,6 +12,7 @@ mod sessions;
 mod signaling;
 mod status;
 mod transport;
+mod web;
 mod wire;
 
 use std::{net::IpAddr, sync::Arc};
@@ -31,6 +33,7 @@ pub use overload::keep_time;
 pub use sessions::session_service;
 pub use signaling::SignalingService;
 pub use transport::{Control, InSlowLane, Rates, Transport, TransportSettings, after_park, before_park};
+pub use web::{Origin, Origins, Web};
 pub use wire::ENCODING;
 
 /// What the services work with. Cheap to clone.

@@ -1,7 +1,7 @@
 //! `signalbox.v1.SignalingService`.
 //!
-//! `Join` is served by hand, below tonic, so that its response body is our
-//! own; everything else goes tonic's usual way.
+//! `Join` and `Subscribe` are served by hand, below tonic, so that their response
+//! body is our own; everything else goes tonic's usual way.
 
 use std::{
     convert::Infallible,
@@ -13,6 +13,7 @@ use std::{
 };
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use prost::Message;
 use tonic::{
     Status,
     body::Body,
@@ -25,14 +26,15 @@ use crate::{
     domain::{Ending, MAX_FRAME_BYTES, Refusal, SessionId},
     engine::BoxFuture,
     hub::{Bell, Bits, Bounds, Outbox},
-    proto::{SendFromServerRequest, SendFromServerResponse},
+    proto::{LeaveRequest, SendFromServerRequest, SendFromServerResponse, SendRequest},
     telemetry::UnaryMethod,
 };
 
 use super::{
     PeerAddress, Services,
+    beside::Beside,
     body::JoinBody,
-    join::{Reader, Stream},
+    join::{Reader, Stream, Takes},
     outgoing::Outgoing,
     parse,
     status::{explain_bad_message, status},
@@ -54,11 +56,11 @@ impl SignalingService {
 
     /// Answers at once, before a frame is read: a client that waits for
     /// headers before it sends must not deadlock.
-    fn join(&self, request: Request<Body>) -> Response<Body> {
+    fn join(&self, request: Request<Body>, takes: Takes) -> Response<Body> {
         let (head, requests) = request.into_parts();
         let stream = Stream::new();
         let address = head.extensions.get::<PeerAddress>().map(|peer| peer.0);
-        let (outgoing, reader) = open(&self.services, address, Arc::default(), Bell::bit(0));
+        let (outgoing, reader) = open(&self.services, takes, address, Arc::default(), Bell::bit(0));
         if let Some(reader) = reader {
             tokio::spawn(reader.run(head.headers, Arc::clone(&stream), requests));
         }
@@ -69,10 +71,11 @@ impl SignalingService {
     }
 }
 
-/// Begins a `Join` stream: its side to the client, and to the session unless
-/// the hub has no place for it.
+/// Begins a `Join` stream, or a `Subscribe`'s: its side to the client, and to the
+/// session unless the hub has no place for it.
 pub(super) fn open(
     services: &Arc<Services>,
+    takes: Takes,
     address: Option<IpAddr>,
     bell: Arc<Bell>,
     bit: Bits,
@@ -81,8 +84,13 @@ pub(super) fn open(
     match services.hub.admit(address, Arc::clone(&bell), bit) {
         Ok(outlet) => {
             let outbox = Arc::clone(outlet.outbox());
-            let reader =
-                Reader { services: Arc::clone(services), outlet: outlet.id(), outbox: Arc::clone(&outbox), address };
+            let reader = Reader {
+                services: Arc::clone(services),
+                takes,
+                outlet: outlet.id(),
+                outbox: Arc::clone(&outbox),
+                address,
+            };
             (Outgoing::new(outbox, Some(outlet), &services.limits, now), Some(reader))
         }
         Err(refusal) => {
@@ -113,19 +121,39 @@ impl Service<Request<Body>> for SignalingService {
         }
         match request.uri().path() {
             "/signalbox.v1.SignalingService/Join" => {
-                let response = self.join(request);
+                let response = self.join(request, Takes::Frames);
+                Box::pin(async move { Ok(response) })
+            }
+            "/signalbox.v1.SignalingService/Subscribe" => {
+                let response = self.join(request, Takes::Join);
                 Box::pin(async move { Ok(response) })
             }
             "/signalbox.v1.SignalingService/SendFromServer" => {
-                let method = SendFromServer { services: Arc::clone(&self.services) };
-                Box::pin(async move {
-                    let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_FRAME_BYTES);
-                    Ok(explain_bad_message(grpc.unary(method, request).await))
-                })
+                unary(SendFromServer { services: Arc::clone(&self.services) }, request)
+            }
+            "/signalbox.v1.SignalingService/Send" => {
+                unary::<SendRequest, _>(Beside(Arc::clone(&self.services)), request)
+            }
+            "/signalbox.v1.SignalingService/Leave" => {
+                unary::<LeaveRequest, _>(Beside(Arc::clone(&self.services)), request)
             }
             _ => Box::pin(async { Ok(Status::unimplemented("").into_http()) }),
         }
     }
+}
+
+/// A unary call, tonic's way.
+fn unary<Q, M>(method: M, request: Request<Body>) -> <SignalingService as Service<Request<Body>>>::Future
+where
+    Q: Message + Default + 'static,
+    M: UnaryService<Q> + Send + 'static,
+    M::Response: Message + 'static,
+    M::Future: Send,
+{
+    Box::pin(async move {
+        let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_FRAME_BYTES);
+        Ok(explain_bad_message(grpc.unary(method, request).await))
+    })
 }
 
 /// Tells those that don't speak gRPC so, in HTTP's words.

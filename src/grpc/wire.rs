@@ -79,20 +79,21 @@ fn append_entry(entry: &Entry, into: &mut BytesMut) {
 }
 
 fn append_outcome(result: &SendResult, into: &mut BytesMut) {
+    match &result.outcome {
+        Ok(accepted) if accepted.not_connected.is_empty() => hot::accepted(result.send_id, accepted.sequence, into),
+        _ => append(join_response::Event::SendResult(to_send_result(result)), into),
+    }
+}
+
+pub(super) fn to_send_result(result: &SendResult) -> proto::SendResult {
     let outcome = match &result.outcome {
-        Ok(accepted) if accepted.not_connected.is_empty() => {
-            return hot::accepted(result.send_id, accepted.sequence, into);
-        }
         Ok(accepted) => send_result::Outcome::Accepted(proto::Accepted {
             sequence: accepted.sequence,
             not_connected_ids: to_names(&accepted.not_connected),
         }),
         Err(refusal) => send_result::Outcome::Error(to_send_error(refusal)),
     };
-    append(
-        join_response::Event::SendResult(proto::SendResult { send_id: result.send_id, outcome: Some(outcome) }),
-        into,
-    );
+    proto::SendResult { send_id: result.send_id, outcome: Some(outcome) }
 }
 
 pub(super) fn heartbeat(sequence: Sequence) -> Bytes {

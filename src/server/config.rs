@@ -5,7 +5,13 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
-use crate::{auth::Expected, domain::Limits, grpc::Rates, hub::Capacity, telemetry::LogFormat};
+use crate::{
+    auth::Expected,
+    domain::Limits,
+    grpc::{Origin, Origins, Rates},
+    hub::Capacity,
+    telemetry::LogFormat,
+};
 
 use super::{
     places::TransportCaps,
@@ -65,6 +71,10 @@ pub struct ServeArgs {
     /// Don't tell callers which services there are (gRPC server reflection)
     #[arg(long, env = "SIGNALBOX_NO_REFLECTION", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
     pub no_reflection: bool,
+
+    /// Serve browsers too, by gRPC-Web on the gRPC port, for pages of this origin, as https://example.com; may be given more than once, or with commas; `*`: pages of all origins
+    #[arg(long, env = "SIGNALBOX_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = Origin::from_str, help_heading = "Listening")]
+    pub cors_origin: Vec<Origin>,
 
     /// Threads that serve connections; 0: one for each CPU
     #[arg(long, env = "SIGNALBOX_WORKERS", value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_024), help_heading = "Listening")]
@@ -258,7 +268,7 @@ impl ServeArgs {
     pub fn check(self) -> Result<Config, String> {
         let expected = Expected { issuer: self.jwt_issuer, audience: self.jwt_audience };
         let tokens = TokenSettings::new(self.jwt_secret_file, self.jwt_jwks_file, expected)?;
-        let tls = TlsSettings::new(self.tls_cert, self.tls_key, self.tls_client_ca)?;
+        let tls = TlsSettings::new(self.tls_cert, self.tls_key, self.tls_client_ca, !self.cors_origin.is_empty())?;
         let files = Files { ca: self.redis_ca, cert: self.redis_cert, key: self.redis_key };
         let rest = RestSettings::new(self.rest, self.rest_key_file)?;
         let engine = EngineSettings::new(self.engine, &self.redis_url, &files)?;
@@ -299,6 +309,7 @@ impl ServeArgs {
             tls,
             engine,
             reflection: !self.no_reflection,
+            origins: Origins::from(self.cors_origin),
             capacity: Capacity { streams: self.max_connections, streams_per_address: self.max_connections_per_address },
             max_streams_per_transport: self.max_streams_per_transport,
             transports: TransportCaps { all: self.max_transports, per_address: self.max_transports_per_address },
@@ -345,6 +356,8 @@ pub struct Config {
     pub engine: EngineSettings,
     /// Whether callers are told which services there are.
     pub reflection: bool,
+    /// Whose pages may call by gRPC-Web, which isn't served where there are none.
+    pub origins: Origins,
     /// How many streams to take.
     pub capacity: Capacity,
     /// HTTP/2 streams at once on one TCP connection; 0 is no limit.
@@ -403,6 +416,7 @@ mod tests {
             (["--signals-per-second", "-1"], ["--signals-per-second", "-1", ""]),
             (["--signal-burst", "1000001"], ["--signal-burst", "1000001", "0..=1000000"]),
             (["--engine", "nats"], ["--engine", "'nats'", "memory"]),
+            (["--cors-origin", "example.com"], ["--cors-origin", "'example.com'", "without a path"]),
             (["--log-format", "xml"], ["--log-format", "'xml'", "json"]),
             (["--listen", "0.0.0.0:50051"], ["--listen", "0.0.0.0:50051", "--insecure-open"]),
             (["--admin-listen", "[::]:9464"], ["--admin-listen", "[::]:9464", "--insecure-open"]),
@@ -440,6 +454,14 @@ mod tests {
         refused("127.0.0.1:0", &keys, "line 2: a secret for HS256 has at least 32 bytes; this one has 5");
         std::fs::remove_file(&file).unwrap();
         refused("127.0.0.1:0", &keys, "No such file");
+    }
+
+    #[test]
+    fn origins_come_one_by_one_or_with_commas() {
+        assert!(parse(&[]).unwrap().origins.is_empty());
+        let one_by_one = parse(&["--cors-origin", "http://a:1", "--cors-origin", "https://b"]).unwrap().origins;
+        assert_eq!(parse(&["--cors-origin", "http://a:1,https://b"]).unwrap().origins, one_by_one);
+        assert!(!one_by_one.is_empty());
     }
 
     #[test]

@@ -5,13 +5,14 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener},
     sync::Arc,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::Handle,
     time::Instant,
@@ -19,7 +20,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    grpc::{Control, InSlowLane, Transport, TransportSettings, turned_away},
+    grpc::{Control, InSlowLane, Transport, TransportSettings, Web, turned_away},
     telemetry::{Cap, Metrics},
 };
 
@@ -130,14 +131,25 @@ impl Transports {
         let tls = self.tls.clone();
         let serve = move |stream: TcpStream| async move {
             let _place = place;
+            // In boxes: those without them would have to be as large, and those that
+            // haven't shaken hands.
             match tls {
-                None => Transport::new(stream, Some(address), settings, &control).await,
-                // In boxes: those without it would have to be as large, and those that
-                // haven't shaken hands.
-                Some(tls) => {
-                    if let Some(stream) = InSlowLane::new(tls.accept(stream, address)).await {
-                        Box::pin(Transport::new(stream, Some(address), settings, &control)).await;
+                None => {
+                    if settings.web.is_some() {
+                        match InSlowLane::new(Web::is_http1(&stream)).await {
+                            None => return,
+                            Some(true) => return serve_web(stream, address, &settings, &control).await,
+                            Some(false) => {}
+                        }
                     }
+                    Transport::new(stream, Some(address), settings, &control).await;
+                }
+                Some(tls) => {
+                    let Some(stream) = InSlowLane::new(tls.accept(stream, address)).await else { return };
+                    if Tls::is_http1(&stream) {
+                        return Box::pin(serve_web(stream, address, &settings, &control)).await;
+                    }
+                    Box::pin(Transport::new(stream, Some(address), settings, &control)).await;
                 }
             }
         };
@@ -171,6 +183,17 @@ impl Transports {
         let finished = tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok();
         self.control.cut();
         finished
+    }
+}
+
+/// A connection of HTTP/1.1, which only gRPC-Web has.
+async fn serve_web<I>(stream: I, address: IpAddr, settings: &TransportSettings, control: &Arc<Control>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if let Some(web) = settings.web.clone() {
+        let patience = settings.services.limits.reader_timeout;
+        InSlowLane::new(web.serve(stream, Some(address), patience, control)).await;
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     auth::{Gate, ProjectGate},
     clock::{Clock, SystemClock},
     engine::{Engine, MemoryEngine},
-    grpc::{self, InSlowLane, Services, SignalingService, TransportSettings},
+    grpc::{self, InSlowLane, Services, SignalingService, TransportSettings, Web},
     hub::Hub,
     proto,
     random::SystemRandom,
@@ -199,7 +199,9 @@ impl Server {
             background.spawn(stop.clone().run_until_cancelled_owned(admin.serve(listener)));
         }
         let max_streams = config.max_streams_per_transport;
-        let settings = TransportSettings { services: Arc::clone(&services), routes, max_streams, rates: config.rates };
+        let web = (!config.origins.is_empty()).then(|| Web::new(config.origins, routes.clone()));
+        let settings =
+            TransportSettings { services: Arc::clone(&services), routes, web, max_streams, rates: config.rates };
         let mut open_files = config.open_files;
         let rest = rest.map(|(listener, gate)| {
             let places = rest::places(open_files);

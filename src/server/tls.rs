@@ -26,6 +26,8 @@ use super::follow::{follow, read, wrong};
 
 /// How long a peer may take for the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a client that speaks it calls HTTP/1.1. Source: RFC 7301, 6.
+const HTTP1: &[u8] = b"http/1.1";
 /// What a TLS record with a handshake begins with. Source: RFC 8446, 5.1.
 const HANDSHAKE: u8 = 22;
 
@@ -35,6 +37,8 @@ pub struct TlsSettings {
     cert: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
+    /// Whether HTTP/1.1 is offered, too.
+    http1: bool,
 }
 
 /// What the files held. Never shows the key.
@@ -55,9 +59,10 @@ impl TlsSettings {
         cert: Option<PathBuf>,
         key: Option<PathBuf>,
         client_ca: Option<PathBuf>,
+        http1: bool,
     ) -> Result<Option<Self>, String> {
         let settings = match (cert, key) {
-            (Some(cert), Some(key)) => Self { cert, key, client_ca },
+            (Some(cert), Some(key)) => Self { cert, key, client_ca, http1 },
             (None, None) if client_ca.is_none() => return Ok(None),
             (None, None) => return Err("--tls-client-ca needs --tls-cert and --tls-key".to_owned()),
             (Some(_), None) => return Err("--tls-cert needs --tls-key, the certificate's private key".to_owned()),
@@ -91,6 +96,9 @@ impl TlsSettings {
             .with_single_cert(chain, key)
             .map_err(|error| wrong(&self.cert, "--tls-cert", &format!("it doesn't go with --tls-key: {error}")))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
+        if self.http1 {
+            config.alpn_protocols.push(HTTP1.to_vec());
+        }
         Ok(config)
     }
 }
@@ -156,6 +164,11 @@ impl Tls {
             }
         };
         Ok((tls, fresh))
+    }
+
+    /// Whether HTTP/1.1 was agreed on.
+    pub(super) fn is_http1(stream: &TlsStream<TcpStream>) -> bool {
+        stream.get_ref().1.alpn_protocol() == Some(HTTP1)
     }
 
     /// Shakes hands. None: it was not to be, and is logged.

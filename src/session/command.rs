@@ -3,15 +3,16 @@
 use crate::{
     clock::Now,
     domain::{
-        Audience, ConnectionId, DisconnectReason, Ending, Event, IdempotencyKey, Named, Recipients, Refusal, SendId,
-        Sequence, Signal,
+        Audience, ConnectionId, DisconnectReason, Ending, Event, IdempotencyKey, Named, Recipients, Refusal,
+        ResumeToken, SendId, Sequence, Signal,
     },
 };
 
 use super::{
     Session,
     effect::{Accepted, Effect, Handle, SendResult, ServerAccepted},
-    refusals::{nobody_there, none_connected, not_connected},
+    member::Stream,
+    refusals::{nobody_there, none_connected, not_connected, unknown_connection},
 };
 
 /// What a connection asks for. An attempt that broke a limit before it came
@@ -44,44 +45,98 @@ struct Resolved {
     not_connected: Vec<Named>,
 }
 
+/// What came of a command, beside its effects: to be told in this order.
+struct Done {
+    result: Option<SendResult>,
+    /// The stream that ends by it.
+    release: Option<Effect>,
+}
+
 impl Session {
     /// Does what a connection asks for. Ignored when the stream isn't the
     /// connection's newest: its client has a newer one, and learns there what
     /// was decided.
     pub fn command(&mut self, now: Now, from: Handle, command: Command, effects: &mut Vec<Effect>) {
         let Some(joined) = self.attached(from) else { return };
+        let Done { result, release } = self.take(now, joined, from.connection, command, effects);
+        effects.extend(result.map(|result| Effect::Answer(from, result)));
+        effects.extend(release);
+    }
+
+    /// Does what a connection asks for beside its stream, by the secret that resumes it;
+    /// an interrupted one too. The outcome, unless it leaves: that is told here alone.
+    ///
+    /// # Errors
+    /// `CONNECTION_NOT_FOUND`: no such connection, its window is over, or it isn't the
+    /// secret; which, isn't said.
+    pub fn command_beside(
+        &mut self,
+        now: Now,
+        from: ConnectionId,
+        token: &ResumeToken,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<SendResult>, Refusal> {
+        let joined = self.known(now, from, token).ok_or_else(unknown_connection)?;
+        let Done { result, release } = self.take(now, joined, from, command, effects);
+        effects.extend(release);
+        Ok(result)
+    }
+
+    /// The member that knows this secret.
+    fn known(&self, now: Now, connection: ConnectionId, token: &ResumeToken) -> Option<Sequence> {
+        let joined = *self.index.get(&connection)?;
+        let member = self.members.get(&joined)?;
+        let is_over = matches!(member.stream, Stream::Detached(until) if until <= now.monotonic);
+        (member.token == token.hash() && !is_over).then_some(joined)
+    }
+
+    fn take(
+        &mut self,
+        now: Now,
+        joined: Sequence,
+        from: ConnectionId,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Done {
+        let decided = |send_id, outcome| Done { result: Some(SendResult { send_id, outcome }), release: None };
         match command {
             Command::Leave => {
+                let release = self.release(joined, Ending::Left);
                 self.destroy(now, joined, DisconnectReason::ClientDisconnected, effects);
-                effects.push(Effect::Release(from, Ending::Left, false));
+                Done { result: None, release }
             }
             Command::Send(send_id, attempt) => {
                 let outcome = match self.decided(joined, send_id) {
                     Some(outcome) => outcome,
                     None => {
-                        let outcome = self.signal(now, joined, from.connection, attempt, effects);
+                        let outcome = self.signal(now, joined, from, attempt, effects);
                         self.decide(joined, send_id, outcome)
                     }
                 };
-                effects.push(Effect::Answer(from, SendResult { send_id, outcome }));
+                decided(send_id, outcome)
             }
             Command::Disconnect(send_id, attempt) => {
                 if let Some(outcome) = self.decided(joined, send_id) {
-                    effects.push(Effect::Answer(from, SendResult { send_id, outcome }));
-                    return;
+                    return decided(send_id, outcome);
                 }
-                let disconnected = self.disconnect(now, attempt, effects);
-                let (outcome, release) = match disconnected {
+                let (outcome, release) = match self.disconnect(now, attempt, effects) {
                     Ok((accepted, release)) => (Ok(accepted), release),
                     Err(refusal) => (Err(refusal), None),
                 };
                 let outcome = self.decide(joined, send_id, outcome);
                 // The answer goes before the release: somebody may have
                 // disconnected itself.
-                effects.push(Effect::Answer(from, SendResult { send_id, outcome }));
-                effects.extend(release);
+                Done { release, ..decided(send_id, outcome) }
             }
         }
+    }
+
+    /// The release of a member's stream, if it has one.
+    fn release(&self, joined: Sequence, ending: Ending) -> Option<Effect> {
+        let member = self.members.get(&joined)?;
+        let handle = Handle { connection: member.info.id, generation: member.generation };
+        member.is_attached().then_some(Effect::Release(handle, ending, false))
     }
 
     /// Takes a signal from a backend.
@@ -193,9 +248,7 @@ impl Session {
             Named::Other(_) => None,
         };
         let found = joined.and_then(|joined| {
-            let member = self.members.get(&joined)?;
-            let handle = Handle { connection: member.info.id, generation: member.generation };
-            let release = member.is_attached().then_some(Effect::Release(handle, Ending::ForceDisconnected, false));
+            let release = self.release(joined, Ending::ForceDisconnected);
             let sequence = self.destroy(now, joined, DisconnectReason::ForceDisconnected, effects)?;
             Some((sequence, release))
         });

@@ -26,6 +26,15 @@ pub(crate) fn not_connected() -> Refusal {
     Refusal::new(Reason::ConnectionNotFound, "the connection named is not in the session").field("connection_id")
 }
 
+/// Who asks for something beside its stream isn't known.
+pub(crate) fn unknown_connection() -> Refusal {
+    Refusal::new(
+        Reason::ConnectionNotFound,
+        "there is no such connection, its resume window is over, or this is not its resume token",
+    )
+    .field("connection_id")
+}
+
 /// A connection's signals come too fast; there is room for one after `wait`.
 pub(crate) fn too_fast(wait: Duration, limits: &Limits) -> Refusal {
     let (rate, burst) = (limits.signals_per_second, limits.signal_burst);

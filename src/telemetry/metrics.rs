@@ -102,6 +102,10 @@ pub enum SignalSource {
 pub enum UnaryMethod {
     /// `SignalingService.SendFromServer`
     SendFromServer,
+    /// `SignalingService.Send`
+    Send,
+    /// `SignalingService.Leave`
+    Leave,
     /// `SessionService.ListSessions`
     ListSessions,
     /// `SessionService.GetSession`
@@ -117,8 +121,10 @@ pub enum UnaryMethod {
 }
 
 impl UnaryMethod {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::SendFromServer,
+        Self::Send,
+        Self::Leave,
         Self::ListSessions,
         Self::GetSession,
         Self::ListConnections,
@@ -130,6 +136,8 @@ impl UnaryMethod {
     fn name(self) -> &'static str {
         match self {
             Self::SendFromServer => "SendFromServer",
+            Self::Send => "Send",
+            Self::Leave => "Leave",
             Self::ListSessions => "ListSessions",
             Self::GetSession => "GetSession",
             Self::ListConnections => "ListConnections",

@@ -30,4 +30,5 @@ mod slow;
 mod support;
 mod tls;
 mod watching;
+mod web;
 mod workers;

@@ -1629,6 +1629,538 @@ func (x *SendFromServerResponse) GetRecipientCount() uint32 {
 	return 0
 }
 
+// What a `Join` stream begins with, alone.
+type SubscribeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session to join, or the connection to resume. Must be set; unset:
+	// `FRAME_INVALID`.
+	Join          *Join `protobuf:"bytes,1,opt,name=join,proto3" json:"join,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeRequest) Reset() {
+	*x = SubscribeRequest{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeRequest) ProtoMessage() {}
+
+func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
+func (*SubscribeRequest) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SubscribeRequest) GetJoin() *Join {
+	if x != nil {
+		return x.Join
+	}
+	return nil
+}
+
+// One event to the client: a `JoinResponse`, byte for byte.
+type SubscribeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What happened. Always set by the server; a client should skip a variant
+	// that it doesn't know.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*SubscribeResponse_Signal
+	//	*SubscribeResponse_SendResult
+	//	*SubscribeResponse_ConnectionCreated
+	//	*SubscribeResponse_ConnectionDestroyed
+	//	*SubscribeResponse_Joined
+	//	*SubscribeResponse_Heartbeat
+	//	*SubscribeResponse_Closing
+	//	*SubscribeResponse_ConnectionInterrupted
+	//	*SubscribeResponse_ConnectionRestored
+	//	*SubscribeResponse_ConnectionsPage
+	Event         isSubscribeResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeResponse) Reset() {
+	*x = SubscribeResponse{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeResponse) ProtoMessage() {}
+
+func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
+func (*SubscribeResponse) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SubscribeResponse) GetEvent() isSubscribeResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetSignal() *SignalReceived {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_Signal); ok {
+			return x.Signal
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetSendResult() *SendResult {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_SendResult); ok {
+			return x.SendResult
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetConnectionCreated() *ConnectionCreated {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_ConnectionCreated); ok {
+			return x.ConnectionCreated
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetConnectionDestroyed() *ConnectionDestroyed {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_ConnectionDestroyed); ok {
+			return x.ConnectionDestroyed
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetJoined() *Joined {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_Joined); ok {
+			return x.Joined
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_Heartbeat); ok {
+			return x.Heartbeat
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetClosing() *Closing {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_Closing); ok {
+			return x.Closing
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetConnectionInterrupted() *ConnectionInterrupted {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_ConnectionInterrupted); ok {
+			return x.ConnectionInterrupted
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetConnectionRestored() *ConnectionRestored {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_ConnectionRestored); ok {
+			return x.ConnectionRestored
+		}
+	}
+	return nil
+}
+
+func (x *SubscribeResponse) GetConnectionsPage() *ConnectionsPage {
+	if x != nil {
+		if x, ok := x.Event.(*SubscribeResponse_ConnectionsPage); ok {
+			return x.ConnectionsPage
+		}
+	}
+	return nil
+}
+
+type isSubscribeResponse_Event interface {
+	isSubscribeResponse_Event()
+}
+
+type SubscribeResponse_Signal struct {
+	// A signal for this connection.
+	Signal *SignalReceived `protobuf:"bytes,1,opt,name=signal,proto3,oneof"`
+}
+
+type SubscribeResponse_SendResult struct {
+	// The outcome of a send.
+	SendResult *SendResult `protobuf:"bytes,2,opt,name=send_result,json=sendResult,proto3,oneof"`
+}
+
+type SubscribeResponse_ConnectionCreated struct {
+	// Somebody joined.
+	ConnectionCreated *ConnectionCreated `protobuf:"bytes,3,opt,name=connection_created,json=connectionCreated,proto3,oneof"`
+}
+
+type SubscribeResponse_ConnectionDestroyed struct {
+	// Somebody is gone.
+	ConnectionDestroyed *ConnectionDestroyed `protobuf:"bytes,4,opt,name=connection_destroyed,json=connectionDestroyed,proto3,oneof"`
+}
+
+type SubscribeResponse_Joined struct {
+	// The first event of every stream that joined.
+	Joined *Joined `protobuf:"bytes,5,opt,name=joined,proto3,oneof"`
+}
+
+type SubscribeResponse_Heartbeat struct {
+	// Nothing else was sent for a while.
+	Heartbeat *Heartbeat `protobuf:"bytes,6,opt,name=heartbeat,proto3,oneof"`
+}
+
+type SubscribeResponse_Closing struct {
+	// The server is about to end the stream.
+	Closing *Closing `protobuf:"bytes,7,opt,name=closing,proto3,oneof"`
+}
+
+type SubscribeResponse_ConnectionInterrupted struct {
+	// Somebody lost the stream and may come back.
+	ConnectionInterrupted *ConnectionInterrupted `protobuf:"bytes,8,opt,name=connection_interrupted,json=connectionInterrupted,proto3,oneof"`
+}
+
+type SubscribeResponse_ConnectionRestored struct {
+	// Somebody came back.
+	ConnectionRestored *ConnectionRestored `protobuf:"bytes,9,opt,name=connection_restored,json=connectionRestored,proto3,oneof"`
+}
+
+type SubscribeResponse_ConnectionsPage struct {
+	// More of the snapshot that `joined` began.
+	ConnectionsPage *ConnectionsPage `protobuf:"bytes,10,opt,name=connections_page,json=connectionsPage,proto3,oneof"`
+}
+
+func (*SubscribeResponse_Signal) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_SendResult) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_ConnectionCreated) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_ConnectionDestroyed) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_Joined) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_Heartbeat) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_Closing) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_ConnectionInterrupted) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_ConnectionRestored) isSubscribeResponse_Event() {}
+
+func (*SubscribeResponse_ConnectionsPage) isSubscribeResponse_Event() {}
+
+// What a connection asks for beside its stream.
+type SendRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session. 1 to 255 visible ASCII characters, else `SESSION_ID_INVALID`.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// `Joined.connection.connection_id` of the stream.
+	ConnectionId string `protobuf:"bytes,2,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
+	// `Joined.resume_token` of the stream.
+	ResumeToken string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// What it asks for. Must be set, else `FRAME_INVALID`.
+	//
+	// Types that are valid to be assigned to Frame:
+	//
+	//	*SendRequest_Send
+	//	*SendRequest_Disconnect
+	Frame         isSendRequest_Frame `protobuf_oneof:"frame"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendRequest) Reset() {
+	*x = SendRequest{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendRequest) ProtoMessage() {}
+
+func (x *SendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
+func (*SendRequest) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SendRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SendRequest) GetConnectionId() string {
+	if x != nil {
+		return x.ConnectionId
+	}
+	return ""
+}
+
+func (x *SendRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *SendRequest) GetFrame() isSendRequest_Frame {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *SendRequest) GetSend() *SendSignal {
+	if x != nil {
+		if x, ok := x.Frame.(*SendRequest_Send); ok {
+			return x.Send
+		}
+	}
+	return nil
+}
+
+func (x *SendRequest) GetDisconnect() *DisconnectConnection {
+	if x != nil {
+		if x, ok := x.Frame.(*SendRequest_Disconnect); ok {
+			return x.Disconnect
+		}
+	}
+	return nil
+}
+
+type isSendRequest_Frame interface {
+	isSendRequest_Frame()
+}
+
+type SendRequest_Send struct {
+	// Sends a signal.
+	Send *SendSignal `protobuf:"bytes,4,opt,name=send,proto3,oneof"`
+}
+
+type SendRequest_Disconnect struct {
+	// Disconnects another connection. For moderators.
+	Disconnect *DisconnectConnection `protobuf:"bytes,5,opt,name=disconnect,proto3,oneof"`
+}
+
+func (*SendRequest_Send) isSendRequest_Frame() {}
+
+func (*SendRequest_Disconnect) isSendRequest_Frame() {}
+
+// It was decided.
+type SendResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The outcome. Always set by the server.
+	Result        *SendResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendResponse) Reset() {
+	*x = SendResponse{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendResponse) ProtoMessage() {}
+
+func (x *SendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
+func (*SendResponse) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SendResponse) GetResult() *SendResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// Who leaves.
+type LeaveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session. 1 to 255 visible ASCII characters, else `SESSION_ID_INVALID`.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// `Joined.connection.connection_id` of the stream.
+	ConnectionId string `protobuf:"bytes,2,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
+	// `Joined.resume_token` of the stream.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveRequest) Reset() {
+	*x = LeaveRequest{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveRequest) ProtoMessage() {}
+
+func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
+func (*LeaveRequest) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LeaveRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *LeaveRequest) GetConnectionId() string {
+	if x != nil {
+		return x.ConnectionId
+	}
+	return ""
+}
+
+func (x *LeaveRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// The connection has left.
+type LeaveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveResponse) Reset() {
+	*x = LeaveResponse{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveResponse) ProtoMessage() {}
+
+func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
+func (*LeaveResponse) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{22}
+}
+
 var File_signalbox_v1_signaling_proto protoreflect.FileDescriptor
 
 const file_signalbox_v1_signaling_proto_rawDesc = "" +
@@ -1738,7 +2270,41 @@ const file_signalbox_v1_signaling_proto_rawDesc = "" +
 	"\x16SendFromServerResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12*\n" +
 	"\x11not_connected_ids\x18\x02 \x03(\tR\x0fnotConnectedIds\x12'\n" +
-	"\x0frecipient_count\x18\x03 \x01(\rR\x0erecipientCount*~\n" +
+	"\x0frecipient_count\x18\x03 \x01(\rR\x0erecipientCount\":\n" +
+	"\x10SubscribeRequest\x12&\n" +
+	"\x04join\x18\x01 \x01(\v2\x12.signalbox.v1.JoinR\x04join\"\xd6\x05\n" +
+	"\x11SubscribeResponse\x126\n" +
+	"\x06signal\x18\x01 \x01(\v2\x1c.signalbox.v1.SignalReceivedH\x00R\x06signal\x12;\n" +
+	"\vsend_result\x18\x02 \x01(\v2\x18.signalbox.v1.SendResultH\x00R\n" +
+	"sendResult\x12P\n" +
+	"\x12connection_created\x18\x03 \x01(\v2\x1f.signalbox.v1.ConnectionCreatedH\x00R\x11connectionCreated\x12V\n" +
+	"\x14connection_destroyed\x18\x04 \x01(\v2!.signalbox.v1.ConnectionDestroyedH\x00R\x13connectionDestroyed\x12.\n" +
+	"\x06joined\x18\x05 \x01(\v2\x14.signalbox.v1.JoinedH\x00R\x06joined\x127\n" +
+	"\theartbeat\x18\x06 \x01(\v2\x17.signalbox.v1.HeartbeatH\x00R\theartbeat\x121\n" +
+	"\aclosing\x18\a \x01(\v2\x15.signalbox.v1.ClosingH\x00R\aclosing\x12\\\n" +
+	"\x16connection_interrupted\x18\b \x01(\v2#.signalbox.v1.ConnectionInterruptedH\x00R\x15connectionInterrupted\x12S\n" +
+	"\x13connection_restored\x18\t \x01(\v2 .signalbox.v1.ConnectionRestoredH\x00R\x12connectionRestored\x12J\n" +
+	"\x10connections_page\x18\n" +
+	" \x01(\v2\x1d.signalbox.v1.ConnectionsPageH\x00R\x0fconnectionsPageB\a\n" +
+	"\x05event\"\xf3\x01\n" +
+	"\vSendRequest\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
+	"\rconnection_id\x18\x02 \x01(\tR\fconnectionId\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\x12.\n" +
+	"\x04send\x18\x04 \x01(\v2\x18.signalbox.v1.SendSignalH\x00R\x04send\x12D\n" +
+	"\n" +
+	"disconnect\x18\x05 \x01(\v2\".signalbox.v1.DisconnectConnectionH\x00R\n" +
+	"disconnectB\a\n" +
+	"\x05frame\"@\n" +
+	"\fSendResponse\x120\n" +
+	"\x06result\x18\x01 \x01(\v2\x18.signalbox.v1.SendResultR\x06result\"u\n" +
+	"\fLeaveRequest\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
+	"\rconnection_id\x18\x02 \x01(\tR\fconnectionId\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\"\x0f\n" +
+	"\rLeaveResponse*~\n" +
 	"\vJoinOutcome\x12\x1c\n" +
 	"\x18JOIN_OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10JOIN_OUTCOME_NEW\x10\x01\x12\x18\n" +
@@ -1748,10 +2314,13 @@ const file_signalbox_v1_signaling_proto_rawDesc = "" +
 	"\x19CLIENT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CLIENT_ACTION_RESUME\x10\x01\x12\x18\n" +
 	"\x14CLIENT_ACTION_REJOIN\x10\x02\x12\x16\n" +
-	"\x12CLIENT_ACTION_STOP\x10\x032\xb2\x01\n" +
+	"\x12CLIENT_ACTION_STOP\x10\x032\x83\x03\n" +
 	"\x10SignalingService\x12A\n" +
 	"\x04Join\x12\x19.signalbox.v1.JoinRequest\x1a\x1a.signalbox.v1.JoinResponse(\x010\x01\x12[\n" +
-	"\x0eSendFromServer\x12#.signalbox.v1.SendFromServerRequest\x1a$.signalbox.v1.SendFromServerResponseB\xb6\x01\n" +
+	"\x0eSendFromServer\x12#.signalbox.v1.SendFromServerRequest\x1a$.signalbox.v1.SendFromServerResponse\x12N\n" +
+	"\tSubscribe\x12\x1e.signalbox.v1.SubscribeRequest\x1a\x1f.signalbox.v1.SubscribeResponse0\x01\x12=\n" +
+	"\x04Send\x12\x19.signalbox.v1.SendRequest\x1a\x1a.signalbox.v1.SendResponse\x12@\n" +
+	"\x05Leave\x12\x1a.signalbox.v1.LeaveRequest\x1a\x1b.signalbox.v1.LeaveResponseB\xb6\x01\n" +
 	"\x10com.signalbox.v1B\x0eSignalingProtoP\x01ZAgithub.com/signalbox/signalbox/clients/go/signalboxv1;signalboxv1\xa2\x02\x03SXX\xaa\x02\fSignalbox.V1\xca\x02\fSignalbox\\V1\xe2\x02\x18Signalbox\\V1\\GPBMetadata\xea\x02\rSignalbox::V1b\x06proto3"
 
 var (
@@ -1767,7 +2336,7 @@ func file_signalbox_v1_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signalbox_v1_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signalbox_v1_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_signalbox_v1_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_signalbox_v1_signaling_proto_goTypes = []any{
 	(JoinOutcome)(0),               // 0: signalbox.v1.JoinOutcome
 	(ClientAction)(0),              // 1: signalbox.v1.ClientAction
@@ -1788,58 +2357,84 @@ var file_signalbox_v1_signaling_proto_goTypes = []any{
 	(*Closing)(nil),                // 16: signalbox.v1.Closing
 	(*SendFromServerRequest)(nil),  // 17: signalbox.v1.SendFromServerRequest
 	(*SendFromServerResponse)(nil), // 18: signalbox.v1.SendFromServerResponse
-	(*durationpb.Duration)(nil),    // 19: google.protobuf.Duration
-	(*Signal)(nil),                 // 20: signalbox.v1.Signal
-	(*Recipients)(nil),             // 21: signalbox.v1.Recipients
-	(*SignalReceived)(nil),         // 22: signalbox.v1.SignalReceived
-	(*ConnectionCreated)(nil),      // 23: signalbox.v1.ConnectionCreated
-	(*ConnectionDestroyed)(nil),    // 24: signalbox.v1.ConnectionDestroyed
-	(*ConnectionInterrupted)(nil),  // 25: signalbox.v1.ConnectionInterrupted
-	(*ConnectionRestored)(nil),     // 26: signalbox.v1.ConnectionRestored
-	(*Connection)(nil),             // 27: signalbox.v1.Connection
+	(*SubscribeRequest)(nil),       // 19: signalbox.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),      // 20: signalbox.v1.SubscribeResponse
+	(*SendRequest)(nil),            // 21: signalbox.v1.SendRequest
+	(*SendResponse)(nil),           // 22: signalbox.v1.SendResponse
+	(*LeaveRequest)(nil),           // 23: signalbox.v1.LeaveRequest
+	(*LeaveResponse)(nil),          // 24: signalbox.v1.LeaveResponse
+	(*durationpb.Duration)(nil),    // 25: google.protobuf.Duration
+	(*Signal)(nil),                 // 26: signalbox.v1.Signal
+	(*Recipients)(nil),             // 27: signalbox.v1.Recipients
+	(*SignalReceived)(nil),         // 28: signalbox.v1.SignalReceived
+	(*ConnectionCreated)(nil),      // 29: signalbox.v1.ConnectionCreated
+	(*ConnectionDestroyed)(nil),    // 30: signalbox.v1.ConnectionDestroyed
+	(*ConnectionInterrupted)(nil),  // 31: signalbox.v1.ConnectionInterrupted
+	(*ConnectionRestored)(nil),     // 32: signalbox.v1.ConnectionRestored
+	(*Connection)(nil),             // 33: signalbox.v1.Connection
 }
 var file_signalbox_v1_signaling_proto_depIdxs = []int32{
 	3,  // 0: signalbox.v1.JoinRequest.join:type_name -> signalbox.v1.Join
 	5,  // 1: signalbox.v1.JoinRequest.send:type_name -> signalbox.v1.SendSignal
 	6,  // 2: signalbox.v1.JoinRequest.disconnect:type_name -> signalbox.v1.DisconnectConnection
 	7,  // 3: signalbox.v1.JoinRequest.leave:type_name -> signalbox.v1.Leave
-	19, // 4: signalbox.v1.Join.resume_window:type_name -> google.protobuf.Duration
+	25, // 4: signalbox.v1.Join.resume_window:type_name -> google.protobuf.Duration
 	4,  // 5: signalbox.v1.Join.resume:type_name -> signalbox.v1.Resume
-	20, // 6: signalbox.v1.SendSignal.signal:type_name -> signalbox.v1.Signal
-	21, // 7: signalbox.v1.SendSignal.to:type_name -> signalbox.v1.Recipients
-	22, // 8: signalbox.v1.JoinResponse.signal:type_name -> signalbox.v1.SignalReceived
+	26, // 6: signalbox.v1.SendSignal.signal:type_name -> signalbox.v1.Signal
+	27, // 7: signalbox.v1.SendSignal.to:type_name -> signalbox.v1.Recipients
+	28, // 8: signalbox.v1.JoinResponse.signal:type_name -> signalbox.v1.SignalReceived
 	13, // 9: signalbox.v1.JoinResponse.send_result:type_name -> signalbox.v1.SendResult
-	23, // 10: signalbox.v1.JoinResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
-	24, // 11: signalbox.v1.JoinResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
+	29, // 10: signalbox.v1.JoinResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
+	30, // 11: signalbox.v1.JoinResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
 	9,  // 12: signalbox.v1.JoinResponse.joined:type_name -> signalbox.v1.Joined
 	12, // 13: signalbox.v1.JoinResponse.heartbeat:type_name -> signalbox.v1.Heartbeat
 	16, // 14: signalbox.v1.JoinResponse.closing:type_name -> signalbox.v1.Closing
-	25, // 15: signalbox.v1.JoinResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
-	26, // 16: signalbox.v1.JoinResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
+	31, // 15: signalbox.v1.JoinResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
+	32, // 16: signalbox.v1.JoinResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
 	11, // 17: signalbox.v1.JoinResponse.connections_page:type_name -> signalbox.v1.ConnectionsPage
 	0,  // 18: signalbox.v1.Joined.outcome:type_name -> signalbox.v1.JoinOutcome
-	27, // 19: signalbox.v1.Joined.connection:type_name -> signalbox.v1.Connection
-	27, // 20: signalbox.v1.Joined.connections:type_name -> signalbox.v1.Connection
-	19, // 21: signalbox.v1.Joined.resume_window:type_name -> google.protobuf.Duration
+	33, // 19: signalbox.v1.Joined.connection:type_name -> signalbox.v1.Connection
+	33, // 20: signalbox.v1.Joined.connections:type_name -> signalbox.v1.Connection
+	25, // 21: signalbox.v1.Joined.resume_window:type_name -> google.protobuf.Duration
 	10, // 22: signalbox.v1.Joined.limits:type_name -> signalbox.v1.Limits
-	19, // 23: signalbox.v1.Limits.heartbeat_interval:type_name -> google.protobuf.Duration
-	27, // 24: signalbox.v1.ConnectionsPage.connections:type_name -> signalbox.v1.Connection
+	25, // 23: signalbox.v1.Limits.heartbeat_interval:type_name -> google.protobuf.Duration
+	33, // 24: signalbox.v1.ConnectionsPage.connections:type_name -> signalbox.v1.Connection
 	14, // 25: signalbox.v1.SendResult.accepted:type_name -> signalbox.v1.Accepted
 	15, // 26: signalbox.v1.SendResult.error:type_name -> signalbox.v1.SendError
-	19, // 27: signalbox.v1.SendError.retry_after:type_name -> google.protobuf.Duration
+	25, // 27: signalbox.v1.SendError.retry_after:type_name -> google.protobuf.Duration
 	1,  // 28: signalbox.v1.Closing.action:type_name -> signalbox.v1.ClientAction
-	19, // 29: signalbox.v1.Closing.retry_after:type_name -> google.protobuf.Duration
-	20, // 30: signalbox.v1.SendFromServerRequest.signal:type_name -> signalbox.v1.Signal
-	21, // 31: signalbox.v1.SendFromServerRequest.to:type_name -> signalbox.v1.Recipients
-	2,  // 32: signalbox.v1.SignalingService.Join:input_type -> signalbox.v1.JoinRequest
-	17, // 33: signalbox.v1.SignalingService.SendFromServer:input_type -> signalbox.v1.SendFromServerRequest
-	8,  // 34: signalbox.v1.SignalingService.Join:output_type -> signalbox.v1.JoinResponse
-	18, // 35: signalbox.v1.SignalingService.SendFromServer:output_type -> signalbox.v1.SendFromServerResponse
-	34, // [34:36] is the sub-list for method output_type
-	32, // [32:34] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	25, // 29: signalbox.v1.Closing.retry_after:type_name -> google.protobuf.Duration
+	26, // 30: signalbox.v1.SendFromServerRequest.signal:type_name -> signalbox.v1.Signal
+	27, // 31: signalbox.v1.SendFromServerRequest.to:type_name -> signalbox.v1.Recipients
+	3,  // 32: signalbox.v1.SubscribeRequest.join:type_name -> signalbox.v1.Join
+	28, // 33: signalbox.v1.SubscribeResponse.signal:type_name -> signalbox.v1.SignalReceived
+	13, // 34: signalbox.v1.SubscribeResponse.send_result:type_name -> signalbox.v1.SendResult
+	29, // 35: signalbox.v1.SubscribeResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
+	30, // 36: signalbox.v1.SubscribeResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
+	9,  // 37: signalbox.v1.SubscribeResponse.joined:type_name -> signalbox.v1.Joined
+	12, // 38: signalbox.v1.SubscribeResponse.heartbeat:type_name -> signalbox.v1.Heartbeat
+	16, // 39: signalbox.v1.SubscribeResponse.closing:type_name -> signalbox.v1.Closing
+	31, // 40: signalbox.v1.SubscribeResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
+	32, // 41: signalbox.v1.SubscribeResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
+	11, // 42: signalbox.v1.SubscribeResponse.connections_page:type_name -> signalbox.v1.ConnectionsPage
+	5,  // 43: signalbox.v1.SendRequest.send:type_name -> signalbox.v1.SendSignal
+	6,  // 44: signalbox.v1.SendRequest.disconnect:type_name -> signalbox.v1.DisconnectConnection
+	13, // 45: signalbox.v1.SendResponse.result:type_name -> signalbox.v1.SendResult
+	2,  // 46: signalbox.v1.SignalingService.Join:input_type -> signalbox.v1.JoinRequest
+	17, // 47: signalbox.v1.SignalingService.SendFromServer:input_type -> signalbox.v1.SendFromServerRequest
+	19, // 48: signalbox.v1.SignalingService.Subscribe:input_type -> signalbox.v1.SubscribeRequest
+	21, // 49: signalbox.v1.SignalingService.Send:input_type -> signalbox.v1.SendRequest
+	23, // 50: signalbox.v1.SignalingService.Leave:input_type -> signalbox.v1.LeaveRequest
+	8,  // 51: signalbox.v1.SignalingService.Join:output_type -> signalbox.v1.JoinResponse
+	18, // 52: signalbox.v1.SignalingService.SendFromServer:output_type -> signalbox.v1.SendFromServerResponse
+	20, // 53: signalbox.v1.SignalingService.Subscribe:output_type -> signalbox.v1.SubscribeResponse
+	22, // 54: signalbox.v1.SignalingService.Send:output_type -> signalbox.v1.SendResponse
+	24, // 55: signalbox.v1.SignalingService.Leave:output_type -> signalbox.v1.LeaveResponse
+	51, // [51:56] is the sub-list for method output_type
+	46, // [46:51] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_signalbox_v1_signaling_proto_init() }
@@ -1870,13 +2465,29 @@ func file_signalbox_v1_signaling_proto_init() {
 		(*SendResult_Accepted)(nil),
 		(*SendResult_Error)(nil),
 	}
+	file_signalbox_v1_signaling_proto_msgTypes[18].OneofWrappers = []any{
+		(*SubscribeResponse_Signal)(nil),
+		(*SubscribeResponse_SendResult)(nil),
+		(*SubscribeResponse_ConnectionCreated)(nil),
+		(*SubscribeResponse_ConnectionDestroyed)(nil),
+		(*SubscribeResponse_Joined)(nil),
+		(*SubscribeResponse_Heartbeat)(nil),
+		(*SubscribeResponse_Closing)(nil),
+		(*SubscribeResponse_ConnectionInterrupted)(nil),
+		(*SubscribeResponse_ConnectionRestored)(nil),
+		(*SubscribeResponse_ConnectionsPage)(nil),
+	}
+	file_signalbox_v1_signaling_proto_msgTypes[19].OneofWrappers = []any{
+		(*SendRequest_Send)(nil),
+		(*SendRequest_Disconnect)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signalbox_v1_signaling_proto_rawDesc), len(file_signalbox_v1_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

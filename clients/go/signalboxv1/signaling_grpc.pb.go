@@ -23,6 +23,9 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	SignalingService_Join_FullMethodName           = "/signalbox.v1.SignalingService/Join"
 	SignalingService_SendFromServer_FullMethodName = "/signalbox.v1.SignalingService/SendFromServer"
+	SignalingService_Subscribe_FullMethodName      = "/signalbox.v1.SignalingService/Subscribe"
+	SignalingService_Send_FullMethodName           = "/signalbox.v1.SignalingService/Send"
+	SignalingService_Leave_FullMethodName          = "/signalbox.v1.SignalingService/Leave"
 )
 
 // SignalingServiceClient is the client API for SignalingService service.
@@ -39,7 +42,8 @@ const (
 // `authorization: Bearer TOKEN`, with every call. Without a good one a call ends
 // with UNAUTHENTICATED / `TOKEN_MISSING`, `TOKEN_INVALID` or `TOKEN_EXPIRED`, and
 // with PERMISSION_DENIED / `ROLE_FORBIDS` when the token's role may not make it:
-// `subscriber`, `publisher` and `moderator` join, `server` calls what is unary.
+// `subscriber`, `publisher` and `moderator` join (`Join`, `Subscribe`, `Send`,
+// `Leave`), `server` calls `SendFromServer`.
 type SignalingServiceClient interface {
 	// Joins a session, on one stream for the connection's whole life.
 	//
@@ -97,6 +101,47 @@ type SignalingServiceClient interface {
 	//     `ENGINE_UNAVAILABLE`: something may have happened; repeat with the same
 	//     `idempotency_key`.
 	SendFromServer(ctx context.Context, in *SendFromServerRequest, opts ...grpc.CallOption) (*SendFromServerResponse, error)
+	// Joins a session, as `Join` does, for clients that can't stream requests:
+	// browsers, by gRPC-Web. What such a client asks for goes by `Send` and
+	// `Leave`.
+	//
+	// Ordering, guarantee, events (byte for byte), and how the stream ends: as
+	// for `Join` after its first frame and a half-close. A resume may change
+	// from the one to the other. A request without `join`, and a second request
+	// message: INVALID_ARGUMENT / `FRAME_INVALID`.
+	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
+	// Sends a signal, or disconnects another connection, for a connection that is
+	// named by its resume token; interrupted ones too, and on any server of those
+	// that share their sessions. The stream isn't taken over, and isn't told the
+	// outcome, until a resume restates it.
+	//
+	// Ordering: a send takes its place before the call returns. Ids must come in
+	// their order, so that a client has one such call under way at a time: one
+	// that overtakes makes the others be refused with `SEND_ID_INVALID`.
+	// Guarantee: as for frames of `Join`, of which it has the ids, the limits and
+	// the rate: with a `send_id` a call may be repeated until there is an outcome,
+	// on this stream of the connection or the next.
+	//
+	// Status / reason, none of which decides the send:
+	//
+	//   - OK: decided; the outcome says how, a refusal too. The token of the call
+	//     says what may be done: `ROLE_FORBIDS` is an outcome.
+	//   - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (neither a `send`
+	//     nor a `disconnect`, no protobuf, or over 64 KiB).
+	//   - PERMISSION_DENIED / `SESSION_FORBIDDEN`: the token opens another session.
+	//   - NOT_FOUND / `CONNECTION_NOT_FOUND`: no such connection, its window is
+	//     over, or a wrong resume token; the answer doesn't say which.
+	//   - UNAVAILABLE / `GOING_AWAY`, `ENGINE_UNAVAILABLE`: repeat it with the same
+	//     `send_id`.
+	Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error)
+	// Leaves the session for a connection that is named by its resume token;
+	// an interrupted one too.
+	//
+	// Ordering: the `connection_destroyed` took its place before the call returns,
+	// after the sends that were answered before it was made. The connection's
+	// stream ends with OK. Status / reason: as for `Send`. One that has left is
+	// not found.
+	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
 }
 
 type signalingServiceClient struct {
@@ -130,6 +175,45 @@ func (c *signalingServiceClient) SendFromServer(ctx context.Context, in *SendFro
 	return out, nil
 }
 
+func (c *signalingServiceClient) Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SignalingService_ServiceDesc.Streams[1], SignalingService_Subscribe_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SubscribeRequest, SubscribeResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SignalingService_SubscribeClient = grpc.ServerStreamingClient[SubscribeResponse]
+
+func (c *signalingServiceClient) Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SendResponse)
+	err := c.cc.Invoke(ctx, SignalingService_Send_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *signalingServiceClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaveResponse)
+	err := c.cc.Invoke(ctx, SignalingService_Leave_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SignalingServiceServer is the server API for SignalingService service.
 // All implementations must embed UnimplementedSignalingServiceServer
 // for forward compatibility.
@@ -144,7 +228,8 @@ func (c *signalingServiceClient) SendFromServer(ctx context.Context, in *SendFro
 // `authorization: Bearer TOKEN`, with every call. Without a good one a call ends
 // with UNAUTHENTICATED / `TOKEN_MISSING`, `TOKEN_INVALID` or `TOKEN_EXPIRED`, and
 // with PERMISSION_DENIED / `ROLE_FORBIDS` when the token's role may not make it:
-// `subscriber`, `publisher` and `moderator` join, `server` calls what is unary.
+// `subscriber`, `publisher` and `moderator` join (`Join`, `Subscribe`, `Send`,
+// `Leave`), `server` calls `SendFromServer`.
 type SignalingServiceServer interface {
 	// Joins a session, on one stream for the connection's whole life.
 	//
@@ -202,6 +287,47 @@ type SignalingServiceServer interface {
 	//     `ENGINE_UNAVAILABLE`: something may have happened; repeat with the same
 	//     `idempotency_key`.
 	SendFromServer(context.Context, *SendFromServerRequest) (*SendFromServerResponse, error)
+	// Joins a session, as `Join` does, for clients that can't stream requests:
+	// browsers, by gRPC-Web. What such a client asks for goes by `Send` and
+	// `Leave`.
+	//
+	// Ordering, guarantee, events (byte for byte), and how the stream ends: as
+	// for `Join` after its first frame and a half-close. A resume may change
+	// from the one to the other. A request without `join`, and a second request
+	// message: INVALID_ARGUMENT / `FRAME_INVALID`.
+	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
+	// Sends a signal, or disconnects another connection, for a connection that is
+	// named by its resume token; interrupted ones too, and on any server of those
+	// that share their sessions. The stream isn't taken over, and isn't told the
+	// outcome, until a resume restates it.
+	//
+	// Ordering: a send takes its place before the call returns. Ids must come in
+	// their order, so that a client has one such call under way at a time: one
+	// that overtakes makes the others be refused with `SEND_ID_INVALID`.
+	// Guarantee: as for frames of `Join`, of which it has the ids, the limits and
+	// the rate: with a `send_id` a call may be repeated until there is an outcome,
+	// on this stream of the connection or the next.
+	//
+	// Status / reason, none of which decides the send:
+	//
+	//   - OK: decided; the outcome says how, a refusal too. The token of the call
+	//     says what may be done: `ROLE_FORBIDS` is an outcome.
+	//   - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (neither a `send`
+	//     nor a `disconnect`, no protobuf, or over 64 KiB).
+	//   - PERMISSION_DENIED / `SESSION_FORBIDDEN`: the token opens another session.
+	//   - NOT_FOUND / `CONNECTION_NOT_FOUND`: no such connection, its window is
+	//     over, or a wrong resume token; the answer doesn't say which.
+	//   - UNAVAILABLE / `GOING_AWAY`, `ENGINE_UNAVAILABLE`: repeat it with the same
+	//     `send_id`.
+	Send(context.Context, *SendRequest) (*SendResponse, error)
+	// Leaves the session for a connection that is named by its resume token;
+	// an interrupted one too.
+	//
+	// Ordering: the `connection_destroyed` took its place before the call returns,
+	// after the sends that were answered before it was made. The connection's
+	// stream ends with OK. Status / reason: as for `Send`. One that has left is
+	// not found.
+	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
 	mustEmbedUnimplementedSignalingServiceServer()
 }
 
@@ -217,6 +343,15 @@ func (UnimplementedSignalingServiceServer) Join(grpc.BidiStreamingServer[JoinReq
 }
 func (UnimplementedSignalingServiceServer) SendFromServer(context.Context, *SendFromServerRequest) (*SendFromServerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SendFromServer not implemented")
+}
+func (UnimplementedSignalingServiceServer) Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error {
+	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedSignalingServiceServer) Send(context.Context, *SendRequest) (*SendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Send not implemented")
+}
+func (UnimplementedSignalingServiceServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
 }
 func (UnimplementedSignalingServiceServer) mustEmbedUnimplementedSignalingServiceServer() {}
 func (UnimplementedSignalingServiceServer) testEmbeddedByValue()                          {}
@@ -264,6 +399,53 @@ func _SignalingService_SendFromServer_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SignalingService_Subscribe_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SubscribeRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SignalingServiceServer).Subscribe(m, &grpc.GenericServerStream[SubscribeRequest, SubscribeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SignalingService_SubscribeServer = grpc.ServerStreamingServer[SubscribeResponse]
+
+func _SignalingService_Send_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignalingServiceServer).Send(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SignalingService_Send_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignalingServiceServer).Send(ctx, req.(*SendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SignalingService_Leave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignalingServiceServer).Leave(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SignalingService_Leave_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignalingServiceServer).Leave(ctx, req.(*LeaveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SignalingService_ServiceDesc is the grpc.ServiceDesc for SignalingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -275,6 +457,14 @@ var SignalingService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "SendFromServer",
 			Handler:    _SignalingService_SendFromServer_Handler,
 		},
+		{
+			MethodName: "Send",
+			Handler:    _SignalingService_Send_Handler,
+		},
+		{
+			MethodName: "Leave",
+			Handler:    _SignalingService_Leave_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -282,6 +472,11 @@ var SignalingService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _SignalingService_Join_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Subscribe",
+			Handler:       _SignalingService_Subscribe_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "signalbox/v1/signaling.proto",

@@ -3,7 +3,8 @@
 import { Code, ConnectError as RpcError } from "@connectrpc/connect";
 
 import { ConnectError, describe, RefusedError } from "./errors.js";
-import { refusalOf, urlOf, Wire } from "./transport.js";
+import { Wire } from "./node.js";
+import { refusalOf, urlOf } from "./transport.js";
 
 const ATTEMPTS = 5;
 

@@ -7,7 +7,7 @@ import { ConnectError, type SignalboxError } from "./errors.js";
 import { type Accepted, type Connection, type Event, Roster, type SignalReceived } from "./events.js";
 import { type Join, JoinRequestSchema, JoinSchema } from "./gen/signalbox/v1/signaling_pb.js";
 import { Machine, type Output, type Settings } from "./machine.js";
-import { Stream, urlOf } from "./transport.js";
+import { type Open, type Stream, urlOf } from "./transport.js";
 import type { End, Wanted } from "./wire.js";
 
 /** How many events wait for the application before no more are read. */
@@ -58,12 +58,16 @@ export interface SignalOptions {
   readonly retryAfterReconnect?: boolean;
 }
 
-/** Where the servers are, and how to get in. */
-export class Client {
+/** What a `Client` is, whatever carries its streams. */
+export class MemberClient {
   readonly #endpoints: readonly string[];
 
-  /** `endpoints` take turns, each as `http://host:port` or `https://host:port`. */
-  constructor(endpoints: string | readonly string[], private readonly options: ClientOptions = {}) {
+  /** @internal */
+  constructor(
+    endpoints: string | readonly string[],
+    private readonly options: ClientOptions,
+    private readonly open: Open,
+  ) {
     this.#endpoints = [endpoints].flat().map(urlOf);
     if (!this.#endpoints.length) throw new ConnectError("there is no endpoint");
   }
@@ -89,7 +93,7 @@ export class Client {
       renewable: typeof token === "function",
       queue: options.queue ?? [1_024, 1 << 20],
     };
-    const session = new Session(settings, new Tokens(token, sessionId));
+    const session = new Session(settings, new Tokens(token, sessionId), this.open);
     await session.joined;
     return session;
   }
@@ -147,10 +151,10 @@ export class Session implements AsyncIterable<Event>, AsyncDisposable {
   readonly #ended = new Promise<void>((resolve) => (this.#over = resolve));
   #changed = () => {};
   #room: (() => void) | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @internal */
-  constructor(settings: Settings, private readonly tokens: Tokens) {
+  constructor(settings: Settings, private readonly tokens: Tokens, private readonly open: Open) {
     this.#machine = new Machine(settings);
     this.joined = new Promise((resolve, reject) => (this.#isIn = { resolve, reject }));
     this.#machine.start(now());
@@ -317,7 +321,7 @@ export class Session implements AsyncIterable<Event>, AsyncDisposable {
     const left = given?.expiresAt ? given.expiresAt.getTime() - Date.now() : 0;
     if (left > 0) this.#machine.tokenExpires(left, now());
     if (!this.#streams.has(number)) return;
-    const stream = new Stream(endpoint, given ? { authorization: `Bearer ${given.bearer}` } : {});
+    const stream = this.open(endpoint, given ? { authorization: `Bearer ${given.bearer}` } : {});
     this.#streams.set(number, stream);
     stream.send(create(JoinRequestSchema, { frame: { case: "join", value: join } }));
     for (;;) {

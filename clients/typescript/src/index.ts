@@ -9,31 +9,5 @@
  */
 
 export { type ServerAccepted, ServerClient, type ServerSignalOptions } from "./backend.js";
-export {
-  Client,
-  type ClientOptions,
-  type JoinOptions,
-  type Session,
-  type SignalOptions,
-  type Token,
-  type TokenSource,
-} from "./client.js";
-export {
-  ConnectError,
-  DisconnectedError,
-  OverError,
-  QueueFullError,
-  type Refusal,
-  RefusedError,
-  SignalboxError,
-  UnknownOutcomeError,
-} from "./errors.js";
-export {
-  type Accepted,
-  ClientAction,
-  type Connection,
-  DisconnectReason,
-  type Event,
-  Role,
-  type SignalReceived,
-} from "./events.js";
+export { Client } from "./node.js";
+export * from "./shared.js";

@@ -24,9 +24,13 @@ use tokio::sync::Notify;
 use crate::{
     clock::{Clock, Now},
     domain::{
-        Budget, Charge, Ending, Epoch, Event, Limits, Named, Reason, Refusal, Relief, Sequence, SessionId, Spent, level,
+        Budget, Charge, ConnectionId, Ending, Epoch, Event, Limits, Named, Reason, Refusal, Relief, ResumeToken,
+        Sequence, SessionId, Spent, level,
     },
-    session::{Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, ServerAccepted, ServerSend, Session},
+    session::{
+        Command, ConnectionView, Effect, Facts, Farewell, Handle, Join, SendResult, ServerAccepted, ServerSend,
+        Session, unknown_connection,
+    },
 };
 
 use super::{
@@ -430,6 +434,23 @@ impl Engine for MemoryEngine {
                     });
                 }
             }
+        })
+    }
+
+    fn command_beside(
+        &self,
+        session: SessionId,
+        connection: ConnectionId,
+        token: ResumeToken,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Option<SendResult>, Refusal>> {
+        Box::pin(async move {
+            let found = self.0.find(&session).and_then(|slot| {
+                self.0.enter(&slot, None, |state, now, effects| {
+                    state.session.command_beside(now, connection, &token, command, effects)
+                })
+            });
+            found.unwrap_or_else(|| Err(unknown_connection()))
         })
     }
 

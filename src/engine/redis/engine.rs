@@ -11,7 +11,8 @@ use crate::{
     domain::{ConnectionId, Ending, Limits, Named, Refusal, ResumeToken, Sequence, SessionId},
     engine::{BoxFuture, Connections, Engine, Figure, FigureValue, Joined, Node, OutletId, Page, Stats, Watch},
     session::{
-        Admission, Command, Facts, Handle as StreamHandle, Join, Outcome, ServerAccepted, ServerSend, nobody_there,
+        Admission, Command, Facts, Handle as StreamHandle, Join, Outcome, SendResult, ServerAccepted, ServerSend,
+        nobody_there, unknown_connection,
     },
 };
 
@@ -252,6 +253,36 @@ impl Engine for RedisEngine {
             let mut joining = Joining(hears);
             let joined = (&mut joining.0).await;
             joined.unwrap_or_else(|_| Err(super::part::away("the join was given up")))
+        })
+    }
+
+    fn command_beside(
+        &self,
+        session: SessionId,
+        connection: ConnectionId,
+        token: ResumeToken,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Option<SendResult>, Refusal>> {
+        Box::pin(async move {
+            let part = self.0.part(&session);
+            let leaves = matches!(command, Command::Leave);
+            let is_safe = leaves || matches!(command, Command::Send(id, _) | Command::Disconnect(id, _) if id != 0);
+            let mut attempts = Attempts::new(part);
+            let mut may_have_left = false;
+            loop {
+                let live = attempts.next().await?;
+                let asked =
+                    live.store.command_beside(&mut live.redis(), &session, connection, &token, command.clone()).await;
+                let asked = live.heard(asked);
+                may_have_left |= leaves && asked.as_ref().is_err_and(|trouble| !trouble.changed_nothing());
+                if let Some(done) = attempts.done(&live, asked, is_safe)? {
+                    return match part.done(&session, done) {
+                        Some(result) => Ok(result),
+                        None if may_have_left => Ok(None),
+                        None => Err(unknown_connection()),
+                    };
+                }
+            }
         })
     }
 

@@ -470,9 +470,13 @@ impl Push {
         let session = session(name, limits)?;
         let (clock, epoch, newest) = (number(clock)?, number(epoch)?, number(newest)?);
         match rest {
-            [what @ (b"taken" | b"thrown"), id, generation] if newest == 0 => {
+            [what @ (b"taken" | b"thrown" | b"left"), id, generation] if newest == 0 => {
                 let handle = Handle { connection: connection(id)?, generation: number(generation)? };
-                let ending = if *what == b"taken" { Ending::TakenOver } else { Ending::ForceDisconnected };
+                let ending = match *what {
+                    b"taken" => Ending::TakenOver,
+                    b"thrown" => Ending::ForceDisconnected,
+                    _ => Ending::Left,
+                };
                 Ok((clock, Self::Release(session, handle, ending)))
             }
             records => {

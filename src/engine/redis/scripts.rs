@@ -24,6 +24,8 @@ script!(JOIN, "#!lua", "common/members", "common/views", "join");
 script!(SEND, "#!lua", "send");
 script!(SEND_AND_MORE, "#!lua", "common/members", "leaving", "send");
 script!(LEAVE, "#!lua flags=allow-oom", "common/members", "leaving", "send");
+script!(BESIDE, "#!lua", "common/members", "leaving", "beside", "send");
+script!(LEAVE_BESIDE, "#!lua flags=allow-oom", "common/members", "leaving", "beside", "send");
 script!(SIGNAL, "#!lua", "common/views", "signal");
 script!(DISCONNECT, "#!lua", "common/members", "disconnect");
 script!(DETACH, "#!lua flags=allow-oom", "common/members", "detach");

@@ -11,9 +11,9 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, aio::ConnectionLike};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    domain::{Named, Refusal, SendId, SessionId},
+    domain::{ConnectionId, Named, Refusal, ResumeToken, SendId, SessionId},
     engine::lock,
-    session::{Command, Handle, OUTCOMES_KEPT, View},
+    session::{Command, Effect, Handle, OUTCOMES_KEPT, SendResult, View},
 };
 
 use super::{
@@ -72,17 +72,58 @@ impl Store {
         self.send_all(redis, &[asked]).await?.answer.remove(0)
     }
 
+    /// Does what a connection asks for beside its stream, by its secret. None: it isn't
+    /// known; else the outcome, which a leave has none of.
+    ///
+    /// # Errors
+    /// When it isn't known whether that happened.
+    pub async fn command_beside(
+        &self,
+        redis: &mut impl ConnectionLike,
+        session: &SessionId,
+        connection: ConnectionId,
+        token: &ResumeToken,
+        command: Command,
+    ) -> Call<Done<Option<Option<SendResult>>>> {
+        let leaves = matches!(command, Command::Leave);
+        // No stream has such a generation.
+        let from = Handle { connection, generation: 0 };
+        let asked =
+            Asked { session: session.clone(), from, refused: Arc::default(), commands: Arc::new(vec![command]) };
+        let Done { answer, clock, .. } = self.send_by(redis, &[asked], Some(token)).await?;
+        let one = answer.into_iter().next().ok_or(Trouble::Nonsense("less than there should be"))??;
+        let Done { epoch, mut effects, .. } = one;
+        let at = effects.iter().position(|(_, effect)| matches!(effect, Effect::Answer(to, _) if *to == from));
+        let answer = match at.map(|at| effects.remove(at).1) {
+            Some(Effect::Answer(_, result)) => Some(Some(result)),
+            _ => (leaves && !effects.is_empty()).then_some(None),
+        };
+        Ok(Done { answer, epoch, clock, effects })
+    }
+
     /// Does what streams ask for: one's, or what several do if it is signals alone. What came
     /// of each, in the same order.
     ///
     /// # Errors
     /// When it isn't known whether that happened, of all or of one.
     pub async fn send_all(&self, redis: &mut impl ConnectionLike, asked: &[Asked]) -> Call<Done<Vec<Call<Done<()>>>>> {
+        self.send_by(redis, asked, None).await
+    }
+
+    /// The same; where there is a secret, it is one connection's, that asks by it.
+    async fn send_by(
+        &self,
+        redis: &mut impl ConnectionLike,
+        asked: &[Asked],
+        secret: Option<&ResumeToken>,
+    ) -> Call<Done<Vec<Call<Done<()>>>>> {
         let Some(first) = asked.first() else { return Err(Trouble::Nonsense("nothing was asked")) };
-        let are_signals = asked.iter().all(Asked::is_signals);
-        let script = match &first.commands[..] {
-            // Leaving is possible when memory is short, too.
-            [Command::Leave] => &scripts::LEAVE,
+        let are_signals = secret.is_none() && asked.iter().all(Asked::is_signals);
+        // Leaving is possible when memory is short, too.
+        let script = match (&first.commands[..], secret) {
+            ([Command::Leave], None) => &scripts::LEAVE,
+            ([Command::Leave], Some(_)) => &scripts::LEAVE_BESIDE,
+            (_, Some(_)) => &scripts::BESIDE,
             _ if are_signals => &scripts::SEND,
             _ => &scripts::SEND_AND_MORE,
         };
@@ -124,6 +165,9 @@ impl Store {
             }
         }
         call.key(disconnected);
+        if let Some(secret) = secret {
+            call.arg(&secret.hash().bytes()[..]);
+        }
         let (Told { clock, .. }, mut values) = self.ask(call, redis, &View::default()).await?;
         let answer = asked.iter().map(|_| Ok(served(values.next()?, clock, self))).collect::<Call<_>>()?;
         Ok(Done { answer, epoch: 0, clock, effects: Vec::new() })

@@ -41,7 +41,7 @@ impl Control {
         lock(&self.inside).bells.values().for_each(|bell| bell.ring(Bell::ALL));
     }
 
-    pub(super) fn enter(control: &Arc<Self>, bell: Arc<Bell>) -> Place {
+    pub(in crate::grpc) fn enter(control: &Arc<Self>, bell: Arc<Bell>) -> Place {
         let mut inside = lock(&control.inside);
         inside.next += 1;
         let number = inside.next;
@@ -51,17 +51,17 @@ impl Control {
 }
 
 /// One transport's place; dropping it gives the place back.
-pub(super) struct Place {
+pub(in crate::grpc) struct Place {
     control: Arc<Control>,
     number: u64,
 }
 
 impl Place {
-    pub(super) fn is_finishing(&self) -> bool {
+    pub(in crate::grpc) fn is_finishing(&self) -> bool {
         self.control.finishing.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    pub(in crate::grpc) fn is_cut(&self) -> bool {
         self.control.cut.load(Ordering::Acquire)
     }
 }

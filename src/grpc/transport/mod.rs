@@ -4,8 +4,8 @@
 //! This is the server's data path. Streams are no tasks of their own: what
 //! comes in one read is dealt with at once, commands of a stream are submitted
 //! together, and what waits in the outboxes of all streams goes out in one
-//! write. `Join` and `SendFromServer` are served here; every other call goes to
-//! the generated services.
+//! write. `Join`, `Subscribe` and `SendFromServer` are served here; every other call
+//! goes to the generated services.
 
 mod block;
 mod control;
@@ -50,7 +50,9 @@ use crate::{
 
 use super::{
     PeerAddress, Services,
+    join::Takes,
     signaling::{is_grpc, open},
+    web::Web,
 };
 
 pub use control::Control;
@@ -88,6 +90,7 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 
 const JOIN: &[u8] = b"/signalbox.v1.SignalingService/Join";
+const SUBSCRIBE: &[u8] = b"/signalbox.v1.SignalingService/Subscribe";
 const SEND_FROM_SERVER: &[u8] = b"/signalbox.v1.SignalingService/SendFromServer";
 
 /// What every transport of a server works with.
@@ -96,6 +99,8 @@ pub struct TransportSettings {
     pub services: Arc<Services>,
     /// Every other call.
     pub routes: Routes,
+    /// The same by gRPC-Web, if it is served.
+    pub web: Option<Web>,
     /// HTTP/2 streams at once; 0 is no limit.
     pub max_streams: u32,
     /// What one connection may send in a second.
@@ -374,10 +379,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
         }
         let is_ours = head.method() == b"POST" && head.get("content-type").is_some_and(is_grpc);
         let kind = match head.path() {
-            JOIN if is_ours => {
+            path @ (JOIN | SUBSCRIBE) if is_ours => {
                 let services = &self.settings.services;
                 let peer = self.peer.map(|peer| peer.0);
-                let (outgoing, reader) = open(services, peer, Arc::clone(&self.bell), bit);
+                let takes = if path == JOIN { Takes::Frames } else { Takes::Join };
+                let (outgoing, reader) = open(services, takes, peer, Arc::clone(&self.bell), bit);
                 let stream = JoinStream::new(outgoing, reader, Credentials::of(head), Instant::now());
                 self.is_due(stream.due());
                 self.messages += JOIN_MESSAGES;
@@ -391,7 +397,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 let services = Arc::clone(&self.settings.services);
                 Kind::Send(SendCall::new(services, Credentials::of(head), self.peer))
             }
-            _ => match Routed::new(&self.settings.routes, head, end, self.peer, &self.bell, bit) {
+            _ => match Routed::new(&self.settings, head, end, self.peer, &self.bell, bit) {
                 Ok(routed) => Kind::Routed(routed),
                 Err(error) => {
                     tracing::debug!(%error, "not a request that can be routed");

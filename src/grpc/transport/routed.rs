@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     io,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -14,15 +15,16 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use tokio::{sync::mpsc, task::AbortHandle};
-use tonic::{body::Body, service::Routes};
-use tower::Service as _;
+use tonic::body::Body;
 
 use crate::{
     engine::lock,
-    grpc::PeerAddress,
+    grpc::{PeerAddress, Web},
     http2::Head,
     hub::{Bell, Bits},
 };
+
+use super::TransportSettings;
 
 /// How many pieces of a response wait for the transport.
 const PIECES: usize = 8;
@@ -113,7 +115,7 @@ pub(super) struct Routed {
 impl Routed {
     /// Hands a request to the services.
     pub(super) fn new(
-        routes: &Routes,
+        settings: &TransportSettings,
         head: &Head,
         end: bool,
         peer: Option<PeerAddress>,
@@ -131,15 +133,12 @@ impl Routed {
             request.extensions_mut().insert(peer);
         }
         let (sender, pieces) = mpsc::channel(PIECES);
-        let mut routes = routes.clone();
-        let bell = Arc::clone(bell);
-        let task = tokio::spawn(async move {
-            // Rings at the end too, when the sender is gone.
-            let out = Out { sender: Some(sender), bell, bit };
-            let Ok(response) = routes.call(request).await;
-            out.bring(response).await;
-        });
-        Ok(Self { pipe, pieces, task: task.abort_handle(), held: None })
+        let out = Out { sender: Some(sender), bell: Arc::clone(bell), bit };
+        let task = match settings.web.as_ref().filter(|_| Web::is_for(request.method(), request.headers())) {
+            Some(web) => out.bring_from(web.clone(), request),
+            None => out.bring_from(settings.routes.clone(), request),
+        };
+        Ok(Self { pipe, pieces, task, held: None })
     }
 
     pub(super) fn bit(&self) -> Bits {
@@ -195,6 +194,18 @@ struct Out {
 }
 
 impl Out {
+    /// Has a service answer. Rings at the end too, when the sender is gone.
+    fn bring_from<S>(self, mut service: S, request: Request<Body>) -> AbortHandle
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Send + 'static,
+    {
+        let task = tokio::spawn(async move {
+            let Ok(response) = service.call(request).await;
+            self.bring(response).await;
+        });
+        task.abort_handle()
+    }
+
     /// Whether the transport still takes it.
     async fn send(&self, piece: Piece) -> bool {
         let Some(sender) = &self.sender else { return false };

@@ -15,11 +15,35 @@ type Decision<T> = Result<T, Reason>;
 
 impl World {
     /// Does a command, whose effects are known beforehand.
-    pub(super) fn commanded(&mut self, from: Handle, command: Command, expected: &[Effect]) {
-        let mut effects = Vec::new();
-        self.session.command(super::at(self.now), from, command, &mut effects);
+    pub(super) fn commanded(&mut self, via: Via, from: Handle, command: Command, expected: &[Effect]) {
+        let effects = self.command(via, from, command);
         assert_eq!(effects, expected);
         self.absorb(&effects);
+    }
+
+    /// Does a command. What is answered beside the streams is told as on one: before the
+    /// release of any.
+    fn command(&mut self, via: Via, from: Handle, command: Command) -> Vec<Effect> {
+        let (mut effects, now) = (Vec::new(), super::at(self.now));
+        let Via::Beside { is_right } = via else {
+            self.session.command(now, from, command, &mut effects);
+            return effects;
+        };
+        let client = self.clients.iter().find(|client| client.id() == from.connection).expect("a client");
+        let token = if is_right { client.token.clone() } else { super::token(u64::MAX) };
+        match self.session.command_beside(now, from.connection, &token, command, &mut effects) {
+            Ok(result) => {
+                let at = effects.iter().position(|effect| matches!(effect, Effect::Release(..)));
+                let answer = result.map(|result| Effect::Answer(from, result));
+                effects.splice(at.unwrap_or(effects.len())..at.unwrap_or(effects.len()), answer);
+                self.met(if self.attached.contains_key(&from.connection) { "beside" } else { "beside none" });
+            }
+            Err(refusal) => {
+                assert_eq!((refusal.reason, effects.len()), (Reason::ConnectionNotFound, 0));
+                self.met("not known beside");
+            }
+        }
+        effects
     }
 
     pub(super) fn detach(&mut self, who: usize, via: Via, ending: Ending) {
@@ -109,10 +133,10 @@ impl World {
         let attempt = if refused { Err(broken()) } else { Ok((signal.clone(), to)) };
         let command = Command::Send(send_id, attempt);
         if !current {
-            return self.commanded(handle, command, &[]);
+            return self.commanded(via, handle, command, &[]);
         }
         if let Some(before) = before {
-            return self.repeated(who, handle, send_id, before, command);
+            return self.repeated(who, via, handle, send_id, before, command);
         }
         let (limits, now) = (self.limits.clone(), self.now);
         let client = &mut self.clients[who];
@@ -131,31 +155,38 @@ impl World {
                 let event = Event::Signal { from: Some(handle.connection), audience, signal };
                 let outcome = Ok(Accepted { sequence, not_connected });
                 let answer = Effect::Answer(handle, SendResult { send_id, outcome });
-                self.commanded(handle, command, &[self.entry(sequence, event), answer]);
+                self.commanded(via, handle, command, &[self.entry(sequence, event), answer]);
                 self.met("a signal sent");
             }
             Err(reason) => {
-                let refusal = self.refused(handle, send_id, command);
+                let refusal = self.refused(via, handle, send_id, command);
                 assert_eq!((refusal.reason, refusal.retry_after), (reason, wait));
             }
         }
     }
 
     /// Asks for something decided before: nothing happens but the same answer.
-    fn repeated(&mut self, who: usize, handle: Handle, send_id: SendId, before: Decision<()>, command: Command) {
+    fn repeated(
+        &mut self,
+        who: usize,
+        via: Via,
+        handle: Handle,
+        send_id: SendId,
+        before: Decision<()>,
+        command: Command,
+    ) {
         match before {
             Ok(()) => {
                 let outcome = self.clients[who].outcomes[&send_id].clone();
-                self.commanded(handle, command, &[Effect::Answer(handle, SendResult { send_id, outcome })]);
+                self.commanded(via, handle, command, &[Effect::Answer(handle, SendResult { send_id, outcome })]);
             }
-            Err(reason) => assert_eq!(self.refused(handle, send_id, command).reason, reason),
+            Err(reason) => assert_eq!(self.refused(via, handle, send_id, command).reason, reason),
         }
     }
 
     /// Asks for something that gets a refusal and has no other effect.
-    fn refused(&mut self, from: Handle, send_id: SendId, command: Command) -> Refusal {
-        let mut effects = Vec::new();
-        self.session.command(super::at(self.now), from, command, &mut effects);
+    fn refused(&mut self, via: Via, from: Handle, send_id: SendId, command: Command) -> Refusal {
+        let effects = self.command(via, from, command);
         self.absorb(&effects);
         let [Effect::Answer(to, SendResult { send_id: about, outcome: Err(refusal) })] = effects.as_slice() else {
             panic!("not a refusal alone: {effects:?}");
@@ -172,10 +203,10 @@ impl World {
         let attempt = if refused { Err(broken()) } else { Ok(Named::read(name.clone())) };
         let command = Command::Disconnect(send_id, attempt);
         if !current {
-            return self.commanded(handle, command, &[]);
+            return self.commanded(via, handle, command, &[]);
         }
         if let Some(before) = before {
-            return self.repeated(who, handle, send_id, before, command);
+            return self.repeated(who, via, handle, send_id, before, command);
         }
         let decision = if refused { Err(broken().reason) } else { self.found(&[name]) };
         match decision {
@@ -185,10 +216,10 @@ impl World {
                 let outcome = Ok(Accepted { sequence, not_connected: Vec::new() });
                 expected.push(Effect::Answer(handle, SendResult { send_id, outcome }));
                 expected.extend(self.thrown_out(there[0]));
-                self.commanded(handle, command, &expected);
+                self.commanded(via, handle, command, &expected);
                 self.met(if there[0] == handle.connection { "a self-disconnect" } else { "a disconnect" });
             }
-            Err(reason) => assert_eq!(self.refused(handle, send_id, command).reason, reason),
+            Err(reason) => assert_eq!(self.refused(via, handle, send_id, command).reason, reason),
         }
     }
 

@@ -55,12 +55,16 @@ pub(super) enum Id {
     Zero,
 }
 
-/// Which stream of a client something comes from.
+/// Which stream of a client something comes from, or how else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Via {
     Newest,
     /// The one before, which a resume replaced.
     Earlier,
+    /// From none: by the secret that resumes it, or by another.
+    Beside {
+        is_right: bool,
+    },
 }
 
 /// What a client presents when it comes back.
@@ -162,6 +166,15 @@ fn via() -> impl Strategy<Value = Via> {
     prop_oneof![9 => Just(Via::Newest), 1 => Just(Via::Earlier)]
 }
 
+/// The same, or beside all of them.
+fn any_via() -> impl Strategy<Value = Via> {
+    prop_oneof![
+        15 => via(),
+        4 => Just(Via::Beside { is_right: true }),
+        1 => Just(Via::Beside { is_right: false }),
+    ]
+}
+
 fn claim() -> impl Strategy<Value = Claim> {
     prop_oneof![
         16 => Just(Claim::Right),
@@ -181,13 +194,13 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(Duration::from_millis);
     prop_oneof![
         4 => (role, wish()).prop_map(|(role, wish)| Step::Join { role, wish }),
-        18 => (any::<Who>(), via(), send_id(), to(), select(KINDS.to_vec()), prop::bool::weighted(0.1)).prop_map(
+        18 => (any::<Who>(), any_via(), send_id(), to(), select(KINDS.to_vec()), prop::bool::weighted(0.1)).prop_map(
             |(who, via, id, to, kind, refused)| Step::Send { who, via, id, to, kind, refused }
         ),
-        3 => (any::<Who>(), via(), send_id(), whom(), prop::bool::weighted(0.1)).prop_map(
+        3 => (any::<Who>(), any_via(), send_id(), whom(), prop::bool::weighted(0.1)).prop_map(
             |(who, via, id, whom, refused)| Step::Disconnect { who, via, id, whom, refused }
         ),
-        1 => (any::<Who>(), via()).prop_map(|(who, via)| Step::Leave { who, via }),
+        1 => (any::<Who>(), any_via()).prop_map(|(who, via)| Step::Leave { who, via }),
         5 => (any::<Who>(), via(), ending).prop_map(|(who, via, ending)| Step::Detach { who, via, ending }),
         8 => (any::<Who>(), claim(), 0_usize..=3, wish()).prop_map(
             |(who, claim, lost, wish)| Step::Resume { who, claim, lost, wish }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{Accepted, Effect, Facts, Handle, OUTCOMES_KEPT, ServerAccepted, View},
+    super::{Accepted, Effect, Facts, Generation, Handle, OUTCOMES_KEPT, ServerAccepted, View},
     history::{Via, Who, Whom, Wish},
     subject::Subject,
 };
@@ -106,6 +106,9 @@ impl Allowance {
     }
 }
 
+/// What no stream is: of what is asked beside them.
+pub(super) const NO_STREAM: Generation = 0;
+
 /// A session, and everything that its effects add up to.
 pub(super) struct World {
     pub(super) limits: Arc<Limits>,
@@ -177,12 +180,18 @@ impl World {
         }
     }
 
-    /// The stream that a client acts on, and whether it is the one it has.
+    /// The stream that a client acts on, and whether it is the one it has; beside all of
+    /// them, none that there is, and whether that has an effect.
     pub(super) fn stream(&self, who: usize, via: Via) -> Option<(Handle, bool)> {
         let client = &self.clients[who];
         let handle = match via {
             Via::Newest => *client.streams.last()?,
             Via::Earlier => *client.streams.iter().nth_back(1)?,
+            Via::Beside { is_right } => {
+                let id = client.id();
+                let is_there = self.is_peer(id) && self.deadlines.get(&id).is_none_or(|until| *until > self.now);
+                return Some((Handle { connection: id, generation: NO_STREAM }, is_right && is_there));
+            }
         };
         let current = self.attached.get(&client.id()).is_some_and(|(attached, _)| *attached == handle);
         Some((handle, current))
@@ -212,8 +221,10 @@ impl World {
                     self.check_complete(handle.connection);
                 }
                 Effect::Answer(handle, result) => {
-                    let (attached, _) = self.attached.get(&handle.connection).expect("a stream to answer on");
-                    assert_eq!(attached, handle);
+                    if handle.generation != NO_STREAM {
+                        let (attached, _) = self.attached.get(&handle.connection).expect("a stream to answer on");
+                        assert_eq!(attached, handle);
+                    }
                     self.decided(handle.connection, result.send_id, &result.outcome);
                 }
                 Effect::Ended => {
@@ -234,7 +245,7 @@ impl World {
         assert_eq!(entry.at, super::at(self.now).wall);
         match &entry.event {
             Event::Signal { from, audience, .. } => {
-                assert!(from.is_none_or(|from| self.attached.contains_key(&from)), "the sender is there");
+                assert!(from.is_none_or(|from| self.is_peer(from)), "the sender is there");
                 let Audience::Only(ids) = audience else { return self.deliver(entry) };
                 assert!(!ids.is_empty() && ids.iter().all(|id| self.is_peer(*id)), "the recipients are there");
             }

@@ -32,9 +32,10 @@ impl World {
                 let mut expected = Vec::new();
                 if current {
                     expected.extend(self.destroyed(handle.connection, DisconnectReason::ClientDisconnected));
-                    expected.push(Effect::Release(handle, Ending::Left, false));
+                    let stream = self.attached.get(&handle.connection);
+                    expected.extend(stream.map(|(stream, _)| Effect::Release(*stream, Ending::Left, false)));
                 }
-                self.commanded(handle, Command::Leave, &expected);
+                self.commanded(via, handle, Command::Leave, &expected);
             }
             Step::Detach { who, via, ending } => {
                 let Some(who) = self.client(who) else { return };

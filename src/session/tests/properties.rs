@@ -60,7 +60,7 @@ fn the_histories_meet_everything_worth_meeting() {
 }
 
 /// What histories must meet to prove anything.
-pub(crate) const WORTH_MEETING: [&str; 19] = [
+pub(crate) const WORTH_MEETING: [&str; 22] = [
     "a connection restored",
     "a disconnect",
     "a full session",
@@ -75,7 +75,10 @@ pub(crate) const WORTH_MEETING: [&str; 19] = [
     "a stream long gone",
     "a stream taken over",
     "a window over",
+    "beside",
+    "beside none",
     "events missed",
+    "not known beside",
     "outcomes restated",
     "CONNECTION_NOT_FOUND",
     "RATE_LIMITED",

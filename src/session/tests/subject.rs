@@ -1,15 +1,23 @@
 //! What the histories are played on: the session, and whatever must be the same.
 
-use super::super::{Admission, Command, Effect, Handle, Join, ServerAccepted, ServerSend, Session};
+use super::super::{Admission, Command, Effect, Handle, Join, SendResult, ServerAccepted, ServerSend, Session};
 use crate::{
     clock::Now,
-    domain::{Ending, Epoch, Named, Refusal, Sequence},
+    domain::{ConnectionId, Ending, Epoch, Named, Refusal, ResumeToken, Sequence},
 };
 
 /// A session, alone or with what must do the same.
 pub(crate) trait Subject {
     fn join(&mut self, now: Now, epoch: Epoch, join: Join, effects: &mut Vec<Effect>) -> Result<Admission, Refusal>;
     fn command(&mut self, now: Now, from: Handle, command: Command, effects: &mut Vec<Effect>);
+    fn command_beside(
+        &mut self,
+        now: Now,
+        from: ConnectionId,
+        token: &ResumeToken,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<SendResult>, Refusal>;
     fn detach(&mut self, now: Now, handle: Handle, ending: Ending, effects: &mut Vec<Effect>);
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect>);
     fn send_from_server(
@@ -35,6 +43,17 @@ impl Subject for Session {
 
     fn command(&mut self, now: Now, from: Handle, command: Command, effects: &mut Vec<Effect>) {
         Session::command(self, now, from, command, effects);
+    }
+
+    fn command_beside(
+        &mut self,
+        now: Now,
+        from: ConnectionId,
+        token: &ResumeToken,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<SendResult>, Refusal> {
+        Session::command_beside(self, now, from, token, command, effects)
     }
 
     fn detach(&mut self, now: Now, handle: Handle, ending: Ending, effects: &mut Vec<Effect>) {

@@ -84,9 +84,12 @@ impl Raw {
 
     /// Opens a stream for a method.
     pub(crate) async fn call(&self, path: &str) -> RawStream {
-        let mut request = Request::post(format!("http://signalbox{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
+        let request = Request::post(format!("http://signalbox{path}"));
+        self.request(request.header("content-type", "application/grpc").header("te", "trailers")).await
+    }
+
+    /// Opens a stream for any request.
+    pub(crate) async fn request(&self, mut request: http::request::Builder) -> RawStream {
         if let Some(token) = &self.token {
             request = request.header("authorization", token);
         }
@@ -144,11 +147,17 @@ pub(crate) struct RawStream {
 impl RawStream {
     /// Waits for the response's headers.
     pub(crate) async fn headers(&mut self) -> HeaderMap {
+        let (status, headers) = self.head().await;
+        assert_eq!(status, 200);
+        headers
+    }
+
+    /// The same, of a response with any status.
+    pub(crate) async fn head(&mut self) -> (u16, HeaderMap) {
         let response = self.response.take().expect("headers come once");
         let (head, body) = soon("response headers", response).await.unwrap().into_parts();
-        assert_eq!(head.status, 200);
         self.receive = Some(body);
-        head.headers
+        (head.status.as_u16(), head.headers)
     }
 
     pub(crate) fn bytes(&mut self, bytes: impl Into<Bytes>, last: bool) {
@@ -199,6 +208,12 @@ impl RawStream {
 
     /// The next event, without giving its bytes back; none at the end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
+        let (_, message) = self.next_message().await?;
+        Some(proto::JoinResponse::decode(message).unwrap().event.unwrap())
+    }
+
+    /// The next message, and what its prefix begins with.
+    pub(crate) async fn next_message(&mut self) -> Option<(u8, Bytes)> {
         let whole = |buffer: &BytesMut| {
             let length = buffer.get(1..5).map(|length| u32::from_be_bytes(length.try_into().unwrap()) as usize);
             length.is_some_and(|length| buffer.len() >= 5 + length)
@@ -207,10 +222,9 @@ impl RawStream {
             assert!(self.buffer.is_empty(), "the stream ended inside a message");
             return None;
         }
-        self.buffer.advance(1);
+        let flags = self.buffer.get_u8();
         let length = self.buffer.get_u32() as usize;
-        let message = self.buffer.split_to(length);
-        Some(proto::JoinResponse::decode(message).unwrap().event.unwrap())
+        Some((flags, self.buffer.split_to(length).freeze()))
     }
 
     /// Waits to be let in.

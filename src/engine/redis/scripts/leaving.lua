@@ -1,13 +1,17 @@
 -- What a connection asks for by which members go; it is put after members.lua and before
 -- send.lua, which calls it.
 
--- The connection leaves.
+-- The connection leaves, with its stream, if it has one.
 local function leave(me, H, outcomes)
   local C = read_cold(call('HGET', SESSION, 'i' .. me))
-  count_stream(H.node, -1)
+  local has_stream = H.till == 0
+  if has_stream then
+    count_stream(H.node, -1)
+    tell(H.node, 'left', me, H.generation)
+  end
   destroy(me, H, C, 'client')
   call('DEL', outcomes)
-  effect('release', me, H.generation, 'left', 0)
+  if has_stream then effect('release', me, H.generation, 'left', 0) end
 end
 
 -- It disconnects another, or itself: what is decided, who it was, and the generation of

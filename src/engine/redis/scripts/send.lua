@@ -72,7 +72,7 @@ local function serve(key, at)
   local field = 'h' .. me
   local _, hot = read(field)
   H = read_hot(hot)
-  if not attached(H, generation) then return end
+  if not attached(H, generation, me) then return end
   at = at + 4
   while at <= last and H do
     local what, id = ARGV[at], ARGV[at + 1]

@@ -5,10 +5,10 @@ use std::{collections::HashMap, rc::Rc, sync::Arc};
 use super::{Bed, session};
 use crate::{
     clock::Now,
-    domain::{Ending, Epoch, Limits, Named, Refusal, Sequence, SessionId},
+    domain::{ConnectionId, Ending, Epoch, Limits, Named, Refusal, ResumeToken, Sequence, SessionId},
     engine::redis::{Done, Store, Trouble},
     session::{
-        Admission, Command, Effect, Handle, Join, ServerAccepted, ServerSend, Session,
+        Admission, Command, Effect, Handle, Join, SendResult, ServerAccepted, ServerSend, Session,
         tests::{
             properties::{WORTH_MEETING, play_many},
             subject::Subject,
@@ -106,6 +106,25 @@ impl Subject for Both {
             self.session.command(now, from, command.clone(), effects),
             store.send(&mut redis, &self.name, handle, vec![command])
         );
+    }
+
+    fn command_beside(
+        &mut self,
+        now: Now,
+        from: ConnectionId,
+        token: &ResumeToken,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<SendResult>, Refusal> {
+        let (store, mut redis) = (self.store(now), self.bed.redis.clone());
+        let (ours, theirs) = both!(
+            self,
+            effects,
+            self.session.command_beside(now, from, token, command.clone(), effects),
+            store.command_beside(&mut redis, &self.name, from, token, command)
+        );
+        assert_eq!(theirs, ours.clone().ok());
+        ours
     }
 
     fn detach(&mut self, now: Now, handle: Handle, ending: Ending, effects: &mut Vec<Effect>) {

@@ -207,6 +207,7 @@ impl World {
         let settings = Arc::new(TransportSettings {
             routes: Routes::new(SignalingService::new(services.clone())).prepare(),
             services: Arc::new(services),
+            web: None,
             max_streams: 100,
             rates: Rates::default(),
         });

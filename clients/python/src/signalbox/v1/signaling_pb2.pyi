@@ -242,3 +242,67 @@ class SendFromServerResponse(_message.Message):
     not_connected_ids: _containers.RepeatedScalarFieldContainer[str]
     recipient_count: int
     def __init__(self, sequence: _Optional[int] = ..., not_connected_ids: _Optional[_Iterable[str]] = ..., recipient_count: _Optional[int] = ...) -> None: ...
+
+class SubscribeRequest(_message.Message):
+    __slots__ = ("join",)
+    JOIN_FIELD_NUMBER: _ClassVar[int]
+    join: Join
+    def __init__(self, join: _Optional[_Union[Join, _Mapping]] = ...) -> None: ...
+
+class SubscribeResponse(_message.Message):
+    __slots__ = ("signal", "send_result", "connection_created", "connection_destroyed", "joined", "heartbeat", "closing", "connection_interrupted", "connection_restored", "connections_page")
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SEND_RESULT_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_CREATED_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_DESTROYED_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_RESTORED_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_PAGE_FIELD_NUMBER: _ClassVar[int]
+    signal: _types_pb2.SignalReceived
+    send_result: SendResult
+    connection_created: _types_pb2.ConnectionCreated
+    connection_destroyed: _types_pb2.ConnectionDestroyed
+    joined: Joined
+    heartbeat: Heartbeat
+    closing: Closing
+    connection_interrupted: _types_pb2.ConnectionInterrupted
+    connection_restored: _types_pb2.ConnectionRestored
+    connections_page: ConnectionsPage
+    def __init__(self, signal: _Optional[_Union[_types_pb2.SignalReceived, _Mapping]] = ..., send_result: _Optional[_Union[SendResult, _Mapping]] = ..., connection_created: _Optional[_Union[_types_pb2.ConnectionCreated, _Mapping]] = ..., connection_destroyed: _Optional[_Union[_types_pb2.ConnectionDestroyed, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., connection_interrupted: _Optional[_Union[_types_pb2.ConnectionInterrupted, _Mapping]] = ..., connection_restored: _Optional[_Union[_types_pb2.ConnectionRestored, _Mapping]] = ..., connections_page: _Optional[_Union[ConnectionsPage, _Mapping]] = ...) -> None: ...
+
+class SendRequest(_message.Message):
+    __slots__ = ("session_id", "connection_id", "resume_token", "send", "disconnect")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SEND_FIELD_NUMBER: _ClassVar[int]
+    DISCONNECT_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    connection_id: str
+    resume_token: str
+    send: SendSignal
+    disconnect: DisconnectConnection
+    def __init__(self, session_id: _Optional[str] = ..., connection_id: _Optional[str] = ..., resume_token: _Optional[str] = ..., send: _Optional[_Union[SendSignal, _Mapping]] = ..., disconnect: _Optional[_Union[DisconnectConnection, _Mapping]] = ...) -> None: ...
+
+class SendResponse(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: SendResult
+    def __init__(self, result: _Optional[_Union[SendResult, _Mapping]] = ...) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ("session_id", "connection_id", "resume_token")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    connection_id: str
+    resume_token: str
+    def __init__(self, session_id: _Optional[str] = ..., connection_id: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class LeaveResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -36,7 +36,8 @@ class SignalingServiceStub(object):
     `authorization: Bearer TOKEN`, with every call. Without a good one a call ends
     with UNAUTHENTICATED / `TOKEN_MISSING`, `TOKEN_INVALID` or `TOKEN_EXPIRED`, and
     with PERMISSION_DENIED / `ROLE_FORBIDS` when the token's role may not make it:
-    `subscriber`, `publisher` and `moderator` join, `server` calls what is unary.
+    `subscriber`, `publisher` and `moderator` join (`Join`, `Subscribe`, `Send`,
+    `Leave`), `server` calls `SendFromServer`.
     """
 
     def __init__(self, channel):
@@ -55,6 +56,21 @@ class SignalingServiceStub(object):
                 request_serializer=signalbox_dot_v1_dot_signaling__pb2.SendFromServerRequest.SerializeToString,
                 response_deserializer=signalbox_dot_v1_dot_signaling__pb2.SendFromServerResponse.FromString,
                 _registered_method=True)
+        self.Subscribe = channel.unary_stream(
+                '/signalbox.v1.SignalingService/Subscribe',
+                request_serializer=signalbox_dot_v1_dot_signaling__pb2.SubscribeRequest.SerializeToString,
+                response_deserializer=signalbox_dot_v1_dot_signaling__pb2.SubscribeResponse.FromString,
+                _registered_method=True)
+        self.Send = channel.unary_unary(
+                '/signalbox.v1.SignalingService/Send',
+                request_serializer=signalbox_dot_v1_dot_signaling__pb2.SendRequest.SerializeToString,
+                response_deserializer=signalbox_dot_v1_dot_signaling__pb2.SendResponse.FromString,
+                _registered_method=True)
+        self.Leave = channel.unary_unary(
+                '/signalbox.v1.SignalingService/Leave',
+                request_serializer=signalbox_dot_v1_dot_signaling__pb2.LeaveRequest.SerializeToString,
+                response_deserializer=signalbox_dot_v1_dot_signaling__pb2.LeaveResponse.FromString,
+                _registered_method=True)
 
 
 class SignalingServiceServicer(object):
@@ -68,7 +84,8 @@ class SignalingServiceServicer(object):
     `authorization: Bearer TOKEN`, with every call. Without a good one a call ends
     with UNAUTHENTICATED / `TOKEN_MISSING`, `TOKEN_INVALID` or `TOKEN_EXPIRED`, and
     with PERMISSION_DENIED / `ROLE_FORBIDS` when the token's role may not make it:
-    `subscriber`, `publisher` and `moderator` join, `server` calls what is unary.
+    `subscriber`, `publisher` and `moderator` join (`Join`, `Subscribe`, `Send`,
+    `Leave`), `server` calls `SendFromServer`.
     """
 
     def Join(self, request_iterator, context):
@@ -137,6 +154,62 @@ class SignalingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Subscribe(self, request, context):
+        """Joins a session, as `Join` does, for clients that can't stream requests:
+        browsers, by gRPC-Web. What such a client asks for goes by `Send` and
+        `Leave`.
+
+        Ordering, guarantee, events (byte for byte), and how the stream ends: as
+        for `Join` after its first frame and a half-close. A resume may change
+        from the one to the other. A request without `join`, and a second request
+        message: INVALID_ARGUMENT / `FRAME_INVALID`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Send(self, request, context):
+        """Sends a signal, or disconnects another connection, for a connection that is
+        named by its resume token; interrupted ones too, and on any server of those
+        that share their sessions. The stream isn't taken over, and isn't told the
+        outcome, until a resume restates it.
+
+        Ordering: a send takes its place before the call returns. Ids must come in
+        their order, so that a client has one such call under way at a time: one
+        that overtakes makes the others be refused with `SEND_ID_INVALID`.
+        Guarantee: as for frames of `Join`, of which it has the ids, the limits and
+        the rate: with a `send_id` a call may be repeated until there is an outcome,
+        on this stream of the connection or the next.
+
+        Status / reason, none of which decides the send:
+
+        - OK: decided; the outcome says how, a refusal too. The token of the call
+        says what may be done: `ROLE_FORBIDS` is an outcome.
+        - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (neither a `send`
+        nor a `disconnect`, no protobuf, or over 64 KiB).
+        - PERMISSION_DENIED / `SESSION_FORBIDDEN`: the token opens another session.
+        - NOT_FOUND / `CONNECTION_NOT_FOUND`: no such connection, its window is
+        over, or a wrong resume token; the answer doesn't say which.
+        - UNAVAILABLE / `GOING_AWAY`, `ENGINE_UNAVAILABLE`: repeat it with the same
+        `send_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Leave(self, request, context):
+        """Leaves the session for a connection that is named by its resume token;
+        an interrupted one too.
+
+        Ordering: the `connection_destroyed` took its place before the call returns,
+        after the sends that were answered before it was made. The connection's
+        stream ends with OK. Status / reason: as for `Send`. One that has left is
+        not found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignalingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +222,21 @@ def add_SignalingServiceServicer_to_server(servicer, server):
                     servicer.SendFromServer,
                     request_deserializer=signalbox_dot_v1_dot_signaling__pb2.SendFromServerRequest.FromString,
                     response_serializer=signalbox_dot_v1_dot_signaling__pb2.SendFromServerResponse.SerializeToString,
+            ),
+            'Subscribe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Subscribe,
+                    request_deserializer=signalbox_dot_v1_dot_signaling__pb2.SubscribeRequest.FromString,
+                    response_serializer=signalbox_dot_v1_dot_signaling__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'Send': grpc.unary_unary_rpc_method_handler(
+                    servicer.Send,
+                    request_deserializer=signalbox_dot_v1_dot_signaling__pb2.SendRequest.FromString,
+                    response_serializer=signalbox_dot_v1_dot_signaling__pb2.SendResponse.SerializeToString,
+            ),
+            'Leave': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leave,
+                    request_deserializer=signalbox_dot_v1_dot_signaling__pb2.LeaveRequest.FromString,
+                    response_serializer=signalbox_dot_v1_dot_signaling__pb2.LeaveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -169,7 +257,8 @@ class SignalingService(object):
     `authorization: Bearer TOKEN`, with every call. Without a good one a call ends
     with UNAUTHENTICATED / `TOKEN_MISSING`, `TOKEN_INVALID` or `TOKEN_EXPIRED`, and
     with PERMISSION_DENIED / `ROLE_FORBIDS` when the token's role may not make it:
-    `subscriber`, `publisher` and `moderator` join, `server` calls what is unary.
+    `subscriber`, `publisher` and `moderator` join (`Join`, `Subscribe`, `Send`,
+    `Leave`), `server` calls `SendFromServer`.
     """
 
     @staticmethod
@@ -216,6 +305,87 @@ class SignalingService(object):
             '/signalbox.v1.SignalingService/SendFromServer',
             signalbox_dot_v1_dot_signaling__pb2.SendFromServerRequest.SerializeToString,
             signalbox_dot_v1_dot_signaling__pb2.SendFromServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Subscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/signalbox.v1.SignalingService/Subscribe',
+            signalbox_dot_v1_dot_signaling__pb2.SubscribeRequest.SerializeToString,
+            signalbox_dot_v1_dot_signaling__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Send(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalbox.v1.SignalingService/Send',
+            signalbox_dot_v1_dot_signaling__pb2.SendRequest.SerializeToString,
+            signalbox_dot_v1_dot_signaling__pb2.SendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leave(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalbox.v1.SignalingService/Leave',
+            signalbox_dot_v1_dot_signaling__pb2.LeaveRequest.SerializeToString,
+            signalbox_dot_v1_dot_signaling__pb2.LeaveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file signalbox/v1/signaling.proto.
  */
 export const file_signalbox_v1_signaling: GenFile = /*@__PURE__*/
-  fileDesc("ChxzaWduYWxib3gvdjEvc2lnbmFsaW5nLnByb3RvEgxzaWduYWxib3gudjEixAEKC0pvaW5SZXF1ZXN0EiIKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbkgAEigKBHNlbmQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFNpZ25hbEgAEjgKCmRpc2Nvbm5lY3QYAyABKAsyIi5zaWduYWxib3gudjEuRGlzY29ubmVjdENvbm5lY3Rpb25IABIkCgVsZWF2ZRgEIAEoCzITLnNpZ25hbGJveC52MS5MZWF2ZUgAQgcKBWZyYW1lIuMBCgRKb2luEhIKCnNlc3Npb25faWQYASABKAkSFwoPY29ubmVjdGlvbl9kYXRhGAIgASgJEjAKDXJlc3VtZV93aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJAoGcmVzdW1lGAQgASgLMhQuc2lnbmFsYm94LnYxLlJlc3VtZRIUCgxzaWduYWxfdHlwZXMYBSADKAkSIgoac3VwcHJlc3NfY29ubmVjdGlvbl9ldmVudHMYBiABKAgSHAoUc3VwcHJlc3Nfb3duX3NpZ25hbHMYByABKAgieAoGUmVzdW1lEhUKDWNvbm5lY3Rpb25faWQYASABKAkSFAoMcmVzdW1lX3Rva2VuGAIgASgJEg0KBWVwb2NoGAMgASgEEhUKDWxhc3Rfc2VxdWVuY2UYBCABKAQSGwoTbGFzdF9yZXN1bHRfc2VuZF9pZBgFIAEoBCJpCgpTZW5kU2lnbmFsEg8KB3NlbmRfaWQYASABKAQSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzIj4KFERpc2Nvbm5lY3RDb25uZWN0aW9uEg8KB3NlbmRfaWQYASABKAQSFQoNY29ubmVjdGlvbl9pZBgCIAEoCSIHCgVMZWF2ZSK9BAoMSm9pblJlc3BvbnNlEi4KBnNpZ25hbBgBIAEoCzIcLnNpZ25hbGJveC52MS5TaWduYWxSZWNlaXZlZEgAEi8KC3NlbmRfcmVzdWx0GAIgASgLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHRIABI9ChJjb25uZWN0aW9uX2NyZWF0ZWQYAyABKAsyHy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkNyZWF0ZWRIABJBChRjb25uZWN0aW9uX2Rlc3Ryb3llZBgEIAEoCzIhLnNpZ25hbGJveC52MS5Db25uZWN0aW9uRGVzdHJveWVkSAASJgoGam9pbmVkGAUgASgLMhQuc2lnbmFsYm94LnYxLkpvaW5lZEgAEiwKCWhlYXJ0YmVhdBgGIAEoCzIXLnNpZ25hbGJveC52MS5IZWFydGJlYXRIABIoCgdjbG9zaW5nGAcgASgLMhUuc2lnbmFsYm94LnYxLkNsb3NpbmdIABJFChZjb25uZWN0aW9uX2ludGVycnVwdGVkGAggASgLMiMuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25JbnRlcnJ1cHRlZEgAEj8KE2Nvbm5lY3Rpb25fcmVzdG9yZWQYCSABKAsyIC5zaWduYWxib3gudjEuQ29ubmVjdGlvblJlc3RvcmVkSAASOQoQY29ubmVjdGlvbnNfcGFnZRgKIAEoCzIdLnNpZ25hbGJveC52MS5Db25uZWN0aW9uc1BhZ2VIAEIHCgVldmVudCLQAgoGSm9pbmVkEioKB291dGNvbWUYASABKA4yGS5zaWduYWxib3gudjEuSm9pbk91dGNvbWUSLAoKY29ubmVjdGlvbhgCIAEoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEi0KC2Nvbm5lY3Rpb25zGAMgAygLMhguc2lnbmFsYm94LnYxLkNvbm5lY3Rpb24SDQoFZXBvY2gYBCABKAQSEAoIc2VxdWVuY2UYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgJEjAKDXJlc3VtZV93aW5kb3cYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbGFzdF9zZW5kX2lkGAggASgEEiQKBmxpbWl0cxgJIAEoCzIULnNpZ25hbGJveC52MS5MaW1pdHMSGAoQbW9yZV9jb25uZWN0aW9ucxgKIAEoCCLXAQoGTGltaXRzEhYKDm1heF9kYXRhX2J5dGVzGAEgASgNEhYKDm1heF90eXBlX2J5dGVzGAIgASgNEhYKDm1heF9yZWNpcGllbnRzGAMgASgNEhwKFG1heF91bnJlc29sdmVkX3NlbmRzGAQgASgNEhoKEnNpZ25hbHNfcGVyX3NlY29uZBgFIAEoDRIUCgxzaWduYWxfYnVyc3QYBiABKA0SNQoSaGVhcnRiZWF0X2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk4KD0Nvbm5lY3Rpb25zUGFnZRItCgtjb25uZWN0aW9ucxgBIAMoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEgwKBG1vcmUYAiABKAgiHQoJSGVhcnRiZWF0EhAKCHNlcXVlbmNlGAEgASgEIn4KClNlbmRSZXN1bHQSDwoHc2VuZF9pZBgBIAEoBBIqCghhY2NlcHRlZBgCIAEoCzIWLnNpZ25hbGJveC52MS5BY2NlcHRlZEgAEigKBWVycm9yGAMgASgLMhcuc2lnbmFsYm94LnYxLlNlbmRFcnJvckgAQgkKB291dGNvbWUiNwoIQWNjZXB0ZWQSEAoIc2VxdWVuY2UYASABKAQSGQoRbm90X2Nvbm5lY3RlZF9pZHMYAiADKAkieQoJU2VuZEVycm9yEgwKBGNvZGUYASABKAUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkSLgoLcmV0cnlfYWZ0ZXIYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHQ2xvc2luZxIOCgZyZWFzb24YASABKAkSKgoGYWN0aW9uGAIgASgOMhouc2lnbmFsYm94LnYxLkNsaWVudEFjdGlvbhIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQAQoVU2VuZEZyb21TZXJ2ZXJSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzEhcKD2lkZW1wb3RlbmN5X2tleRgEIAEoCSJeChZTZW5kRnJvbVNlcnZlclJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEEhkKEW5vdF9jb25uZWN0ZWRfaWRzGAIgAygJEhcKD3JlY2lwaWVudF9jb3VudBgDIAEoDSp+CgtKb2luT3V0Y29tZRIcChhKT0lOX09VVENPTUVfVU5TUEVDSUZJRUQQABIUChBKT0lOX09VVENPTUVfTkVXEAESGAoUSk9JTl9PVVRDT01FX1JFU1VNRUQQAhIhCh1KT0lOX09VVENPTUVfUkVTVU1FRF9XSVRIX0dBUBADKnkKDENsaWVudEFjdGlvbhIdChlDTElFTlRfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGAoUQ0xJRU5UX0FDVElPTl9SRVNVTUUQARIYChRDTElFTlRfQUNUSU9OX1JFSk9JThACEhYKEkNMSUVOVF9BQ1RJT05fU1RPUBADMrIBChBTaWduYWxpbmdTZXJ2aWNlEkEKBEpvaW4SGS5zaWduYWxib3gudjEuSm9pblJlcXVlc3QaGi5zaWduYWxib3gudjEuSm9pblJlc3BvbnNlKAEwARJbCg5TZW5kRnJvbVNlcnZlchIjLnNpZ25hbGJveC52MS5TZW5kRnJvbVNlcnZlclJlcXVlc3QaJC5zaWduYWxib3gudjEuU2VuZEZyb21TZXJ2ZXJSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_signalbox_v1_types]);
+  fileDesc("ChxzaWduYWxib3gvdjEvc2lnbmFsaW5nLnByb3RvEgxzaWduYWxib3gudjEixAEKC0pvaW5SZXF1ZXN0EiIKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbkgAEigKBHNlbmQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFNpZ25hbEgAEjgKCmRpc2Nvbm5lY3QYAyABKAsyIi5zaWduYWxib3gudjEuRGlzY29ubmVjdENvbm5lY3Rpb25IABIkCgVsZWF2ZRgEIAEoCzITLnNpZ25hbGJveC52MS5MZWF2ZUgAQgcKBWZyYW1lIuMBCgRKb2luEhIKCnNlc3Npb25faWQYASABKAkSFwoPY29ubmVjdGlvbl9kYXRhGAIgASgJEjAKDXJlc3VtZV93aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJAoGcmVzdW1lGAQgASgLMhQuc2lnbmFsYm94LnYxLlJlc3VtZRIUCgxzaWduYWxfdHlwZXMYBSADKAkSIgoac3VwcHJlc3NfY29ubmVjdGlvbl9ldmVudHMYBiABKAgSHAoUc3VwcHJlc3Nfb3duX3NpZ25hbHMYByABKAgieAoGUmVzdW1lEhUKDWNvbm5lY3Rpb25faWQYASABKAkSFAoMcmVzdW1lX3Rva2VuGAIgASgJEg0KBWVwb2NoGAMgASgEEhUKDWxhc3Rfc2VxdWVuY2UYBCABKAQSGwoTbGFzdF9yZXN1bHRfc2VuZF9pZBgFIAEoBCJpCgpTZW5kU2lnbmFsEg8KB3NlbmRfaWQYASABKAQSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzIj4KFERpc2Nvbm5lY3RDb25uZWN0aW9uEg8KB3NlbmRfaWQYASABKAQSFQoNY29ubmVjdGlvbl9pZBgCIAEoCSIHCgVMZWF2ZSK9BAoMSm9pblJlc3BvbnNlEi4KBnNpZ25hbBgBIAEoCzIcLnNpZ25hbGJveC52MS5TaWduYWxSZWNlaXZlZEgAEi8KC3NlbmRfcmVzdWx0GAIgASgLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHRIABI9ChJjb25uZWN0aW9uX2NyZWF0ZWQYAyABKAsyHy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkNyZWF0ZWRIABJBChRjb25uZWN0aW9uX2Rlc3Ryb3llZBgEIAEoCzIhLnNpZ25hbGJveC52MS5Db25uZWN0aW9uRGVzdHJveWVkSAASJgoGam9pbmVkGAUgASgLMhQuc2lnbmFsYm94LnYxLkpvaW5lZEgAEiwKCWhlYXJ0YmVhdBgGIAEoCzIXLnNpZ25hbGJveC52MS5IZWFydGJlYXRIABIoCgdjbG9zaW5nGAcgASgLMhUuc2lnbmFsYm94LnYxLkNsb3NpbmdIABJFChZjb25uZWN0aW9uX2ludGVycnVwdGVkGAggASgLMiMuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25JbnRlcnJ1cHRlZEgAEj8KE2Nvbm5lY3Rpb25fcmVzdG9yZWQYCSABKAsyIC5zaWduYWxib3gudjEuQ29ubmVjdGlvblJlc3RvcmVkSAASOQoQY29ubmVjdGlvbnNfcGFnZRgKIAEoCzIdLnNpZ25hbGJveC52MS5Db25uZWN0aW9uc1BhZ2VIAEIHCgVldmVudCLQAgoGSm9pbmVkEioKB291dGNvbWUYASABKA4yGS5zaWduYWxib3gudjEuSm9pbk91dGNvbWUSLAoKY29ubmVjdGlvbhgCIAEoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEi0KC2Nvbm5lY3Rpb25zGAMgAygLMhguc2lnbmFsYm94LnYxLkNvbm5lY3Rpb24SDQoFZXBvY2gYBCABKAQSEAoIc2VxdWVuY2UYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgJEjAKDXJlc3VtZV93aW5kb3cYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbGFzdF9zZW5kX2lkGAggASgEEiQKBmxpbWl0cxgJIAEoCzIULnNpZ25hbGJveC52MS5MaW1pdHMSGAoQbW9yZV9jb25uZWN0aW9ucxgKIAEoCCLXAQoGTGltaXRzEhYKDm1heF9kYXRhX2J5dGVzGAEgASgNEhYKDm1heF90eXBlX2J5dGVzGAIgASgNEhYKDm1heF9yZWNpcGllbnRzGAMgASgNEhwKFG1heF91bnJlc29sdmVkX3NlbmRzGAQgASgNEhoKEnNpZ25hbHNfcGVyX3NlY29uZBgFIAEoDRIUCgxzaWduYWxfYnVyc3QYBiABKA0SNQoSaGVhcnRiZWF0X2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk4KD0Nvbm5lY3Rpb25zUGFnZRItCgtjb25uZWN0aW9ucxgBIAMoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEgwKBG1vcmUYAiABKAgiHQoJSGVhcnRiZWF0EhAKCHNlcXVlbmNlGAEgASgEIn4KClNlbmRSZXN1bHQSDwoHc2VuZF9pZBgBIAEoBBIqCghhY2NlcHRlZBgCIAEoCzIWLnNpZ25hbGJveC52MS5BY2NlcHRlZEgAEigKBWVycm9yGAMgASgLMhcuc2lnbmFsYm94LnYxLlNlbmRFcnJvckgAQgkKB291dGNvbWUiNwoIQWNjZXB0ZWQSEAoIc2VxdWVuY2UYASABKAQSGQoRbm90X2Nvbm5lY3RlZF9pZHMYAiADKAkieQoJU2VuZEVycm9yEgwKBGNvZGUYASABKAUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkSLgoLcmV0cnlfYWZ0ZXIYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHQ2xvc2luZxIOCgZyZWFzb24YASABKAkSKgoGYWN0aW9uGAIgASgOMhouc2lnbmFsYm94LnYxLkNsaWVudEFjdGlvbhIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQAQoVU2VuZEZyb21TZXJ2ZXJSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzEhcKD2lkZW1wb3RlbmN5X2tleRgEIAEoCSJeChZTZW5kRnJvbVNlcnZlclJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEEhkKEW5vdF9jb25uZWN0ZWRfaWRzGAIgAygJEhcKD3JlY2lwaWVudF9jb3VudBgDIAEoDSI0ChBTdWJzY3JpYmVSZXF1ZXN0EiAKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbiLCBAoRU3Vic2NyaWJlUmVzcG9uc2USLgoGc2lnbmFsGAEgASgLMhwuc2lnbmFsYm94LnYxLlNpZ25hbFJlY2VpdmVkSAASLwoLc2VuZF9yZXN1bHQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFJlc3VsdEgAEj0KEmNvbm5lY3Rpb25fY3JlYXRlZBgDIAEoCzIfLnNpZ25hbGJveC52MS5Db25uZWN0aW9uQ3JlYXRlZEgAEkEKFGNvbm5lY3Rpb25fZGVzdHJveWVkGAQgASgLMiEuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25EZXN0cm95ZWRIABImCgZqb2luZWQYBSABKAsyFC5zaWduYWxib3gudjEuSm9pbmVkSAASLAoJaGVhcnRiZWF0GAYgASgLMhcuc2lnbmFsYm94LnYxLkhlYXJ0YmVhdEgAEigKB2Nsb3NpbmcYByABKAsyFS5zaWduYWxib3gudjEuQ2xvc2luZ0gAEkUKFmNvbm5lY3Rpb25faW50ZXJydXB0ZWQYCCABKAsyIy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkludGVycnVwdGVkSAASPwoTY29ubmVjdGlvbl9yZXN0b3JlZBgJIAEoCzIgLnNpZ25hbGJveC52MS5Db25uZWN0aW9uUmVzdG9yZWRIABI5ChBjb25uZWN0aW9uc19wYWdlGAogASgLMh0uc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25zUGFnZUgAQgcKBWV2ZW50IrsBCgtTZW5kUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhUKDWNvbm5lY3Rpb25faWQYAiABKAkSFAoMcmVzdW1lX3Rva2VuGAMgASgJEigKBHNlbmQYBCABKAsyGC5zaWduYWxib3gudjEuU2VuZFNpZ25hbEgAEjgKCmRpc2Nvbm5lY3QYBSABKAsyIi5zaWduYWxib3gudjEuRGlzY29ubmVjdENvbm5lY3Rpb25IAEIHCgVmcmFtZSI4CgxTZW5kUmVzcG9uc2USKAoGcmVzdWx0GAEgASgLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHQiTwoMTGVhdmVSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIUCgxyZXN1bWVfdG9rZW4YAyABKAkiDwoNTGVhdmVSZXNwb25zZSp+CgtKb2luT3V0Y29tZRIcChhKT0lOX09VVENPTUVfVU5TUEVDSUZJRUQQABIUChBKT0lOX09VVENPTUVfTkVXEAESGAoUSk9JTl9PVVRDT01FX1JFU1VNRUQQAhIhCh1KT0lOX09VVENPTUVfUkVTVU1FRF9XSVRIX0dBUBADKnkKDENsaWVudEFjdGlvbhIdChlDTElFTlRfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGAoUQ0xJRU5UX0FDVElPTl9SRVNVTUUQARIYChRDTElFTlRfQUNUSU9OX1JFSk9JThACEhYKEkNMSUVOVF9BQ1RJT05fU1RPUBADMoMDChBTaWduYWxpbmdTZXJ2aWNlEkEKBEpvaW4SGS5zaWduYWxib3gudjEuSm9pblJlcXVlc3QaGi5zaWduYWxib3gudjEuSm9pblJlc3BvbnNlKAEwARJbCg5TZW5kRnJvbVNlcnZlchIjLnNpZ25hbGJveC52MS5TZW5kRnJvbVNlcnZlclJlcXVlc3QaJC5zaWduYWxib3gudjEuU2VuZEZyb21TZXJ2ZXJSZXNwb25zZRJOCglTdWJzY3JpYmUSHi5zaWduYWxib3gudjEuU3Vic2NyaWJlUmVxdWVzdBofLnNpZ25hbGJveC52MS5TdWJzY3JpYmVSZXNwb25zZTABEj0KBFNlbmQSGS5zaWduYWxib3gudjEuU2VuZFJlcXVlc3QaGi5zaWduYWxib3gudjEuU2VuZFJlc3BvbnNlEkAKBUxlYXZlEhouc2lnbmFsYm94LnYxLkxlYXZlUmVxdWVzdBobLnNpZ25hbGJveC52MS5MZWF2ZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_signalbox_v1_types]);
 
 /**
  * One frame from the client.
@@ -837,6 +837,259 @@ export const SendFromServerResponseSchema: GenMessage<SendFromServerResponse> = 
   messageDesc(file_signalbox_v1_signaling, 16);
 
 /**
+ * What a `Join` stream begins with, alone.
+ *
+ * @generated from message signalbox.v1.SubscribeRequest
+ */
+export type SubscribeRequest = Message<"signalbox.v1.SubscribeRequest"> & {
+  /**
+   * The session to join, or the connection to resume. Must be set; unset:
+   * `FRAME_INVALID`.
+   *
+   * @generated from field: signalbox.v1.Join join = 1;
+   */
+  join?: Join | undefined;
+};
+
+/**
+ * Describes the message signalbox.v1.SubscribeRequest.
+ * Use `create(SubscribeRequestSchema)` to create a new message.
+ */
+export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 17);
+
+/**
+ * One event to the client: a `JoinResponse`, byte for byte.
+ *
+ * @generated from message signalbox.v1.SubscribeResponse
+ */
+export type SubscribeResponse = Message<"signalbox.v1.SubscribeResponse"> & {
+  /**
+   * What happened. Always set by the server; a client should skip a variant
+   * that it doesn't know.
+   *
+   * @generated from oneof signalbox.v1.SubscribeResponse.event
+   */
+  event: {
+    /**
+     * A signal for this connection.
+     *
+     * @generated from field: signalbox.v1.SignalReceived signal = 1;
+     */
+    value: SignalReceived;
+    case: "signal";
+  } | {
+    /**
+     * The outcome of a send.
+     *
+     * @generated from field: signalbox.v1.SendResult send_result = 2;
+     */
+    value: SendResult;
+    case: "sendResult";
+  } | {
+    /**
+     * Somebody joined.
+     *
+     * @generated from field: signalbox.v1.ConnectionCreated connection_created = 3;
+     */
+    value: ConnectionCreated;
+    case: "connectionCreated";
+  } | {
+    /**
+     * Somebody is gone.
+     *
+     * @generated from field: signalbox.v1.ConnectionDestroyed connection_destroyed = 4;
+     */
+    value: ConnectionDestroyed;
+    case: "connectionDestroyed";
+  } | {
+    /**
+     * The first event of every stream that joined.
+     *
+     * @generated from field: signalbox.v1.Joined joined = 5;
+     */
+    value: Joined;
+    case: "joined";
+  } | {
+    /**
+     * Nothing else was sent for a while.
+     *
+     * @generated from field: signalbox.v1.Heartbeat heartbeat = 6;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * The server is about to end the stream.
+     *
+     * @generated from field: signalbox.v1.Closing closing = 7;
+     */
+    value: Closing;
+    case: "closing";
+  } | {
+    /**
+     * Somebody lost the stream and may come back.
+     *
+     * @generated from field: signalbox.v1.ConnectionInterrupted connection_interrupted = 8;
+     */
+    value: ConnectionInterrupted;
+    case: "connectionInterrupted";
+  } | {
+    /**
+     * Somebody came back.
+     *
+     * @generated from field: signalbox.v1.ConnectionRestored connection_restored = 9;
+     */
+    value: ConnectionRestored;
+    case: "connectionRestored";
+  } | {
+    /**
+     * More of the snapshot that `joined` began.
+     *
+     * @generated from field: signalbox.v1.ConnectionsPage connections_page = 10;
+     */
+    value: ConnectionsPage;
+    case: "connectionsPage";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message signalbox.v1.SubscribeResponse.
+ * Use `create(SubscribeResponseSchema)` to create a new message.
+ */
+export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 18);
+
+/**
+ * What a connection asks for beside its stream.
+ *
+ * @generated from message signalbox.v1.SendRequest
+ */
+export type SendRequest = Message<"signalbox.v1.SendRequest"> & {
+  /**
+   * The session. 1 to 255 visible ASCII characters, else `SESSION_ID_INVALID`.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * `Joined.connection.connection_id` of the stream.
+   *
+   * @generated from field: string connection_id = 2;
+   */
+  connectionId: string;
+
+  /**
+   * `Joined.resume_token` of the stream.
+   *
+   * @generated from field: string resume_token = 3;
+   */
+  resumeToken: string;
+
+  /**
+   * What it asks for. Must be set, else `FRAME_INVALID`.
+   *
+   * @generated from oneof signalbox.v1.SendRequest.frame
+   */
+  frame: {
+    /**
+     * Sends a signal.
+     *
+     * @generated from field: signalbox.v1.SendSignal send = 4;
+     */
+    value: SendSignal;
+    case: "send";
+  } | {
+    /**
+     * Disconnects another connection. For moderators.
+     *
+     * @generated from field: signalbox.v1.DisconnectConnection disconnect = 5;
+     */
+    value: DisconnectConnection;
+    case: "disconnect";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message signalbox.v1.SendRequest.
+ * Use `create(SendRequestSchema)` to create a new message.
+ */
+export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 19);
+
+/**
+ * It was decided.
+ *
+ * @generated from message signalbox.v1.SendResponse
+ */
+export type SendResponse = Message<"signalbox.v1.SendResponse"> & {
+  /**
+   * The outcome. Always set by the server.
+   *
+   * @generated from field: signalbox.v1.SendResult result = 1;
+   */
+  result?: SendResult | undefined;
+};
+
+/**
+ * Describes the message signalbox.v1.SendResponse.
+ * Use `create(SendResponseSchema)` to create a new message.
+ */
+export const SendResponseSchema: GenMessage<SendResponse> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 20);
+
+/**
+ * Who leaves.
+ *
+ * @generated from message signalbox.v1.LeaveRequest
+ */
+export type LeaveRequest = Message<"signalbox.v1.LeaveRequest"> & {
+  /**
+   * The session. 1 to 255 visible ASCII characters, else `SESSION_ID_INVALID`.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * `Joined.connection.connection_id` of the stream.
+   *
+   * @generated from field: string connection_id = 2;
+   */
+  connectionId: string;
+
+  /**
+   * `Joined.resume_token` of the stream.
+   *
+   * @generated from field: string resume_token = 3;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message signalbox.v1.LeaveRequest.
+ * Use `create(LeaveRequestSchema)` to create a new message.
+ */
+export const LeaveRequestSchema: GenMessage<LeaveRequest> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 21);
+
+/**
+ * The connection has left.
+ *
+ * @generated from message signalbox.v1.LeaveResponse
+ */
+export type LeaveResponse = Message<"signalbox.v1.LeaveResponse"> & {
+};
+
+/**
+ * Describes the message signalbox.v1.LeaveResponse.
+ * Use `create(LeaveResponseSchema)` to create a new message.
+ */
+export const LeaveResponseSchema: GenMessage<LeaveResponse> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 22);
+
+/**
  * What became of a `join`.
  *
  * @generated from enum signalbox.v1.JoinOutcome
@@ -931,7 +1184,8 @@ export const ClientActionSchema: GenEnum<ClientAction> = /*@__PURE__*/
  * `authorization: Bearer TOKEN`, with every call. Without a good one a call ends
  * with UNAUTHENTICATED / `TOKEN_MISSING`, `TOKEN_INVALID` or `TOKEN_EXPIRED`, and
  * with PERMISSION_DENIED / `ROLE_FORBIDS` when the token's role may not make it:
- * `subscriber`, `publisher` and `moderator` join, `server` calls what is unary.
+ * `subscriber`, `publisher` and `moderator` join (`Join`, `Subscribe`, `Send`,
+ * `Leave`), `server` calls `SendFromServer`.
  *
  * @generated from service signalbox.v1.SignalingService
  */
@@ -1007,6 +1261,71 @@ export const SignalingService: GenService<{
     methodKind: "unary";
     input: typeof SendFromServerRequestSchema;
     output: typeof SendFromServerResponseSchema;
+  },
+  /**
+   * Joins a session, as `Join` does, for clients that can't stream requests:
+   * browsers, by gRPC-Web. What such a client asks for goes by `Send` and
+   * `Leave`.
+   *
+   * Ordering, guarantee, events (byte for byte), and how the stream ends: as
+   * for `Join` after its first frame and a half-close. A resume may change
+   * from the one to the other. A request without `join`, and a second request
+   * message: INVALID_ARGUMENT / `FRAME_INVALID`.
+   *
+   * @generated from rpc signalbox.v1.SignalingService.Subscribe
+   */
+  subscribe: {
+    methodKind: "server_streaming";
+    input: typeof SubscribeRequestSchema;
+    output: typeof SubscribeResponseSchema;
+  },
+  /**
+   * Sends a signal, or disconnects another connection, for a connection that is
+   * named by its resume token; interrupted ones too, and on any server of those
+   * that share their sessions. The stream isn't taken over, and isn't told the
+   * outcome, until a resume restates it.
+   *
+   * Ordering: a send takes its place before the call returns. Ids must come in
+   * their order, so that a client has one such call under way at a time: one
+   * that overtakes makes the others be refused with `SEND_ID_INVALID`.
+   * Guarantee: as for frames of `Join`, of which it has the ids, the limits and
+   * the rate: with a `send_id` a call may be repeated until there is an outcome,
+   * on this stream of the connection or the next.
+   *
+   * Status / reason, none of which decides the send:
+   *
+   * - OK: decided; the outcome says how, a refusal too. The token of the call
+   *   says what may be done: `ROLE_FORBIDS` is an outcome.
+   * - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (neither a `send`
+   *   nor a `disconnect`, no protobuf, or over 64 KiB).
+   * - PERMISSION_DENIED / `SESSION_FORBIDDEN`: the token opens another session.
+   * - NOT_FOUND / `CONNECTION_NOT_FOUND`: no such connection, its window is
+   *   over, or a wrong resume token; the answer doesn't say which.
+   * - UNAVAILABLE / `GOING_AWAY`, `ENGINE_UNAVAILABLE`: repeat it with the same
+   *   `send_id`.
+   *
+   * @generated from rpc signalbox.v1.SignalingService.Send
+   */
+  send: {
+    methodKind: "unary";
+    input: typeof SendRequestSchema;
+    output: typeof SendResponseSchema;
+  },
+  /**
+   * Leaves the session for a connection that is named by its resume token;
+   * an interrupted one too.
+   *
+   * Ordering: the `connection_destroyed` took its place before the call returns,
+   * after the sends that were answered before it was made. The connection's
+   * stream ends with OK. Status / reason: as for `Send`. One that has left is
+   * not found.
+   *
+   * @generated from rpc signalbox.v1.SignalingService.Leave
+   */
+  leave: {
+    methodKind: "unary";
+    input: typeof LeaveRequestSchema;
+    output: typeof LeaveResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_signalbox_v1_signaling, 0);

@@ -1,0 +1,140 @@
+//! What a connection asks for beside its stream, by its resume token: `Send` and `Leave`.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tonic::{Status, server::UnaryService};
+
+use crate::{
+    auth::{Action, Grant},
+    domain::{ConnectionId, Named, Reason, Refusal, ResumeToken, SessionId},
+    engine::BoxFuture,
+    proto::{LeaveRequest, LeaveResponse, SendRequest, SendResponse, send_request::Frame},
+    session::{Command, unknown_connection},
+    telemetry::{UnaryMethod, audit},
+};
+
+use super::{PeerAddress, Services, parse, signaling::answer, wire};
+
+/// Who asks: what a call says of it.
+struct Asking {
+    session: SessionId,
+    connection: Option<ConnectionId>,
+    token: ResumeToken,
+    grant: Arc<Grant>,
+    peer: Option<PeerAddress>,
+}
+
+impl Services {
+    /// Lets a member call this.
+    fn asking(
+        &self,
+        metadata: &HeaderMap,
+        peer: Option<PeerAddress>,
+        what: &str,
+        (session, connection, token): (String, String, String),
+    ) -> Result<Asking, Refusal> {
+        let session = SessionId::parse(&session, &self.limits, "session_id")?;
+        let grant = self.gate.join(metadata, &session).map_err(|denied| {
+            let who = audit::Who { subject: denied.subject.as_deref(), address: peer.map(|peer| peer.0) };
+            audit::refused(who, what, &denied.refusal);
+            Refusal { field: denied.refusal.field.map(|_| "session_id"), ..denied.refusal }
+        })?;
+        self.hub.takes_signals()?;
+        let (connection, token) = (ConnectionId::parse(&connection), ResumeToken::presented(token));
+        Ok(Asking { session, connection, token, grant, peer })
+    }
+
+    async fn do_beside(&self, asking: Asking, command: Command) -> Result<Option<crate::session::SendResult>, Refusal> {
+        let Asking { session, connection, token, .. } = asking;
+        let connection = connection.ok_or_else(unknown_connection)?;
+        self.engine.command_beside(session, connection, token, command).await
+    }
+}
+
+impl Asking {
+    /// Whether its token lets it; if not, that is the send's outcome.
+    fn check(&self, action: Action) -> Result<(), Refusal> {
+        self.grant.bearer.check(action).inspect_err(|refusal| audit::refused(self.who(), "a send", refusal))
+    }
+
+    fn who(&self) -> audit::Who<'_> {
+        audit::Who { subject: self.grant.subject.as_deref(), address: self.peer.map(|peer| peer.0) }
+    }
+}
+
+async fn send(
+    services: &Services,
+    metadata: &HeaderMap,
+    peer: Option<PeerAddress>,
+    request: SendRequest,
+) -> Result<SendResponse, Refusal> {
+    let SendRequest { session_id, connection_id, resume_token, frame } = request;
+    let asking = services.asking(metadata, peer, "Send", (session_id, connection_id, resume_token))?;
+    let command = match frame {
+        Some(Frame::Send(send)) => {
+            let (id, may) = (send.send_id, asking.check(Action::Signal));
+            Command::Send(id, may.and_then(|()| parse::send(send, &services.limits)))
+        }
+        Some(Frame::Disconnect(disconnect)) => {
+            let (id, whom) = (disconnect.send_id, Named::read(disconnect.connection_id));
+            let may = asking.check(Action::Disconnect);
+            if may.is_ok() {
+                audit::disconnects(asking.who(), Some(&asking.session), &whom);
+            }
+            Command::Disconnect(id, may.map(|()| whom))
+        }
+        None => {
+            let why = "the request has neither a send nor a disconnect, or one of an unknown kind";
+            return Err(Refusal::new(Reason::FrameInvalid, why).field("frame"));
+        }
+    };
+    // Only a leave has no outcome.
+    let result = services.do_beside(asking, command).await?.as_ref().map(wire::to_send_result);
+    Ok(SendResponse { result })
+}
+
+async fn leave(
+    services: &Services,
+    metadata: &HeaderMap,
+    peer: Option<PeerAddress>,
+    request: LeaveRequest,
+) -> Result<LeaveResponse, Refusal> {
+    let LeaveRequest { session_id, connection_id, resume_token } = request;
+    let asking = services.asking(metadata, peer, "Leave", (session_id, connection_id, resume_token))?;
+    services.do_beside(asking, Command::Leave).await?;
+    Ok(LeaveResponse {})
+}
+
+/// The calls, for tonic.
+pub(super) struct Beside(pub(super) Arc<Services>);
+
+type Answer<T> = BoxFuture<'static, Result<tonic::Response<T>, Status>>;
+
+impl UnaryService<SendRequest> for Beside {
+    type Response = SendResponse;
+    type Future = Answer<SendResponse>;
+
+    fn call(&mut self, request: tonic::Request<SendRequest>) -> Self::Future {
+        let services = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (metadata, extensions, request) = request.into_parts();
+            let (metadata, peer) = (metadata.into_headers(), extensions.get().copied());
+            answer(&services, UnaryMethod::Send, send(&services, &metadata, peer, request)).await
+        })
+    }
+}
+
+impl UnaryService<LeaveRequest> for Beside {
+    type Response = LeaveResponse;
+    type Future = Answer<LeaveResponse>;
+
+    fn call(&mut self, request: tonic::Request<LeaveRequest>) -> Self::Future {
+        let services = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (metadata, extensions, request) = request.into_parts();
+            let (metadata, peer) = (metadata.into_headers(), extensions.get().copied());
+            answer(&services, UnaryMethod::Leave, leave(&services, &metadata, peer, request)).await
+        })
+    }
+}
