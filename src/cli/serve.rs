@@ -42,6 +42,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     use_small_pages();
     make_room_for_files(config.open_files);
     let (listen, has_tokens, has_tls) = (config.listen, config.tokens.is_some(), config.tls.is_some());
+    let is_for_all_pages = config.origins.are_all();
     let bound = Server::bind(config).and_then(|server| {
         let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let addresses = (server.grpc_address()?, server.admin_address()?, server.rest_address()?);
@@ -60,6 +61,9 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     }
     if !listen.ip().is_loopback() && !has_tokens {
         tracing::warn!(address = %listen, "open to everyone who reaches this address: there are no tokens");
+    }
+    if is_for_all_pages && !has_tokens {
+        tracing::warn!("open to every page that a browser here opens: --cors-origin is *, and there are no tokens");
     }
     match format {
         // Whoever started it may have closed its output: no reason to stop.

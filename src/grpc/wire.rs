@@ -349,4 +349,22 @@ mod tests {
         assert_eq!(joined.connections.len(), 3);
         assert_eq!(joined.connections[1].state(), proto::ConnectionState::Interrupted);
     }
+
+    /// Two messages because each call's answers have one of their own; on the wire they are one.
+    #[test]
+    fn what_a_subscribe_is_told_is_what_a_join_is_told() {
+        use prost_types::FileDescriptorSet;
+
+        let set = FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
+        let fields = |name: &str| {
+            let messages = set.file.iter().flat_map(|file| &file.message_type);
+            let message = messages.clone().find(|message| message.name() == name).expect(name);
+            let fields = message.field.iter().map(|field| (field.number(), field.name(), field.type_name()));
+            (fields.collect::<Vec<_>>(), message.oneof_decl.len())
+        };
+        assert_eq!(fields("JoinResponse").0.len(), 10);
+        assert_eq!(fields("SubscribeResponse"), fields("JoinResponse"));
+        let [request] = &fields("SubscribeRequest").0[..] else { panic!("more than a join") };
+        assert!(fields("JoinRequest").0.contains(request));
+    }
 }

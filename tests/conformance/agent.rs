@@ -21,25 +21,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Language {
     pub(crate) name: &'static str,
     command: Vec<PathBuf>,
+    /// What its servers need beside what a scenario says.
+    pub(crate) flags: &'static [&'static str],
 }
 
 impl Language {
     /// Those whose agents can be started here.
     pub(crate) fn installed() -> Vec<Self> {
-        let mut found = vec![Self { name: "Rust", command: vec![rust()] }];
+        let of = |name, command| Self { name, command, flags: &[] };
+        let mut found = vec![of("Rust", vec![rust()])];
         let clients = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients");
         match std::env::var_os("SIGNALBOX_TEST_CLIENTS").map(PathBuf::from) {
             None => println!("left out: all clients but Rust's, which tests/all installs"),
             Some(tools) => {
-                found.push(Self {
-                    name: "Python",
-                    command: vec![tools.join("client-python/bin/python"), clients.join("python/agent.py")],
-                });
-                found.push(Self {
-                    name: "TypeScript",
-                    command: vec!["node".into(), clients.join("typescript/agent.mjs")],
-                });
-                found.push(Self { name: "Go", command: vec![tools.join("client-go-agent")] });
+                let typescript = clients.join("typescript/agent.mjs");
+                let python = tools.join("client-python/bin/python");
+                found.push(of("Python", vec![python, clients.join("python/agent.py")]));
+                found.push(of("TypeScript", vec!["node".into(), typescript.clone()]));
+                // Over gRPC-Web, as in browsers.
+                let web = of("TS, web", vec!["node".into(), typescript, "web".into()]);
+                found.push(Self { flags: &["--cors-origin", "*"], ..web });
+                found.push(of("Go", vec![tools.join("client-go-agent")]));
             }
         }
         found

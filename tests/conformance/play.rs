@@ -125,6 +125,7 @@ struct Scene<'a> {
 pub(crate) async fn play(scenario: &Scenario, language: &Language) -> Result<(), String> {
     let secret = if scenario.secret { Some(Secret::new()?) } else { None };
     let mut flags = scenario.server.clone();
+    flags.extend(language.flags.iter().map(ToString::to_string));
     if let Some(secret) = &secret {
         flags.extend(["--jwt-secret-file".to_owned(), secret.path().display().to_string()]);
     }

@@ -331,3 +331,60 @@ async fn a_member_with_a_token_is_a_member_like_others() {
     one.accepted(1).await;
     assert_eq!(other.heard().await, "hello");
 }
+
+/// `Send` and `Leave` are held to the token that they show, as frames are to their stream's.
+#[tokio::test]
+async fn roles_may_do_the_same_beside_their_stream() {
+    let server = guarded().await;
+    let mut client = server.signaling();
+    let member = join(&server, &token("subscriber")).enter().await;
+    let asks = |frame| proto::SendRequest {
+        session_id: "s".into(),
+        connection_id: member.id(),
+        resume_token: member.joined.resume_token.clone(),
+        frame: Some(frame),
+    };
+    let Frame::Send(hello) = broadcast(1, "", "hello") else { panic!("a send") };
+    let send = |send_id| asks(proto::send_request::Frame::Send(proto::SendSignal { send_id, ..hello.clone() }));
+    let disconnect = |send_id| {
+        let frame = proto::DisconnectConnection { send_id, connection_id: "nobody".into() };
+        asks(proto::send_request::Frame::Disconnect(frame))
+    };
+    let leave = || {
+        let proto::SendRequest { session_id, connection_id, resume_token, .. } = send(0);
+        proto::LeaveRequest { session_id, connection_id, resume_token }
+    };
+
+    // No call of its own at all.
+    for (token, code, reason) in [
+        (None, Code::Unauthenticated, "TOKEN_MISSING"),
+        (Some("nonsense".to_owned()), Code::Unauthenticated, "TOKEN_INVALID"),
+        (Some(token("server")), Code::PermissionDenied, "ROLE_FORBIDS"),
+        (
+            Some(token_by(SECRET, "moderator", |claims| claims.session = Some("t".to_owned()))),
+            Code::PermissionDenied,
+            "SESSION_FORBIDDEN",
+        ),
+    ] {
+        let refused = client.send(shown(send(1), token.as_deref())).await.unwrap_err();
+        assert_eq!((refused.code(), reason_of(&refused).as_str()), (code, reason));
+        let refused = client.leave(shown(leave(), token.as_deref())).await.unwrap_err();
+        assert_eq!((refused.code(), reason_of(&refused).as_str()), (code, reason));
+    }
+    // What a role may not do is the outcome of that send.
+    for (at, role, signals, disconnects) in
+        [(1, "subscriber", false, false), (3, "publisher", true, false), (5, "moderator", true, true)]
+    {
+        let token = token(role);
+        for (request, may) in [(send(at), signals), (disconnect(at + 1), disconnects)] {
+            let result = client.send(shown(request, Some(&token))).await.unwrap().into_inner().result.unwrap();
+            let reason = match result.outcome.unwrap() {
+                proto::send_result::Outcome::Accepted(_) => String::new(),
+                proto::send_result::Outcome::Error(error) => error.reason,
+            };
+            assert_eq!(reason != "ROLE_FORBIDS", may, "{role}: {reason}");
+        }
+    }
+    client.leave(shown(leave(), Some(&token("subscriber")))).await.unwrap();
+    assert!(member.end().await.status.is_none());
+}

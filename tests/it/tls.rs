@@ -18,11 +18,15 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-use signalbox::client::{Client, ConnectError, Event, JoinOptions, Signal, Tls};
+use signalbox::{
+    client::{Client, ConnectError, Event, JoinOptions, Signal, Tls},
+    proto::LeaveRequest,
+};
 
 use crate::{
     auth::file,
     support::{JoinBuilder, TestServer, broadcast, redis::RedisServer, soon},
+    web::Page,
 };
 
 /// One who certifies.
@@ -74,6 +78,10 @@ struct Greeting<'a> {
     version: &'static SupportedProtocolVersion,
 }
 
+/// A browser that has had no HTTP/2 so far says that it speaks both; some proxies speak the old
+/// one alone.
+const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 impl Greeting<'_> {
     fn config(&self) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -92,9 +100,20 @@ impl Greeting<'_> {
     }
 
     async fn shakes_hands(&self, server: &TestServer) -> std::io::Result<TlsStream<TcpStream>> {
+        self.shakes_hands_for(server, &BOTH[..1]).await
+    }
+
+    /// The same, for one of these protocols.
+    async fn shakes_hands_for(
+        &self,
+        server: &TestServer,
+        protocols: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(server.address()).await?;
         let name = ServerName::try_from("localhost").unwrap();
-        soon("a handshake", TlsConnector::from(self.config()).connect(name, tcp)).await
+        let mut config = self.config();
+        Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
+        soon("a handshake", TlsConnector::from(config).connect(name, tcp)).await
     }
 
     /// Whether the server takes it. What it thinks of a client's certificate shows
@@ -327,4 +346,24 @@ async fn a_node_and_its_redis_speak_tls() {
     let sent = member.send("", "over TLS");
     member.accepted(sent).await;
     assert_eq!(member.heard().await, "over TLS");
+}
+
+#[tokio::test]
+async fn browsers_agree_on_a_version_of_http() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.certifies("localhost").files();
+    let flags = ["--tls-cert", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let greeting = Greeting { authority: &authority, identity: None, version: &TLS13 };
+    let server = TestServer::with(&[&flags[..], &["--cors-origin", "http://localhost:8080"]].concat()).await;
+    let agreed = |stream: &TlsStream<TcpStream>| stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    let stream = greeting.shakes_hands_for(&server, &BOTH).await.unwrap();
+    assert_eq!(agreed(&stream).as_deref(), Some(BOTH[0]));
+    let stream = greeting.shakes_hands_for(&server, &BOTH[1..]).await.unwrap();
+    assert_eq!(agreed(&stream).as_deref(), Some(BOTH[1]));
+    let answer = Page::of(&server).call_over(stream, "Leave", &LeaveRequest::default()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.end().await.code(), tonic::Code::InvalidArgument);
+    // Without gRPC-Web there is none to agree on.
+    let server = TestServer::with(&flags).await;
+    assert!(greeting.shakes_hands_for(&server, &BOTH[1..]).await.is_err());
 }

@@ -111,15 +111,14 @@ class WebStream implements Stream {
     this.#isSending = true;
     for (let next = this.#frames.shift(); next && !this.#abort.signal.aborted; next = this.#frames.shift()) {
       const came = await this.#ask(next);
-      if (!came) continue;
-      this.#tell(came);
-      // With the stream's end nothing more is sent: a resume does that.
-      if (!("event" in came)) return;
+      if (came) this.#tell(came);
+      // On a stream that ends nothing more is sent: a resume does that.
+      if (!came || !("event" in came)) return;
     }
     this.#isSending = false;
   }
 
-  /** Asks until there is an answer; nothing follows from that to a leave. */
+  /** Asks until there is an answer; there is none where the stream's own end is what tells. */
   async #ask({ frame }: JoinRequest): Promise<JoinResponse | End | undefined> {
     for (let attempt = 0; ; attempt++) {
       try {
@@ -128,6 +127,8 @@ class WebStream implements Stream {
       } catch (error) {
         const end = ending(error, this.url);
         const { refusal } = end;
+        // With the connection its stream ends, and says why.
+        if (refusal?.reason === "CONNECTION_NOT_FOUND") return undefined;
         // It isn't known whether it was decided, or it wasn't: the same id has one outcome.
         const isUndecided = end.error || refusal?.reason === "ENGINE_UNAVAILABLE" || refusal?.reason === "GOING_AWAY";
         const pause = PAUSES[attempt];

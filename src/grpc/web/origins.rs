@@ -61,7 +61,8 @@ impl Origins {
     }
 
     /// Whether every page may.
-    pub(super) fn are_all(&self) -> bool {
+    #[must_use]
+    pub fn are_all(&self) -> bool {
         self.0.iter().any(|one| one.0 == "*")
     }
 

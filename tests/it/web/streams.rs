@@ -60,7 +60,7 @@ async fn events_are_those_of_a_join_byte_for_byte() {
     let sent = other.send_to(&[&ids[0], &ids[1], &leave("s", &joined).connection_id, "nobody"], "to you");
     other.outcome(sent).await.unwrap();
     let memory = other.lose_before(&mut server.join("s").enter().await).await;
-    let mut other = server.join("s").resume(memory).enter().await;
+    let other = server.join("s").resume(memory).enter().await;
     other.frame(Frame::Leave(proto::Leave {}));
     other.end().await;
     server.signaling().send_from_server(from_server("s", "end")).await.unwrap();
