@@ -18,8 +18,8 @@ use super::{
     status,
 };
 
-/// How many bytes of small messages go into one DATA frame.
-const CHUNK_BYTES: usize = 64 * 1_024;
+/// How many bytes of small messages go into one piece: some pieces wait beside the outbox.
+const CHUNK_BYTES: usize = 16 * 1_024;
 
 /// The body.
 pub(super) struct JoinBody {

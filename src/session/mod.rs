@@ -36,7 +36,6 @@ pub use idempotency::KEYS_KEPT_FOR;
 pub use join::{Join, Resume};
 pub use ledger::OUTCOMES_KEPT;
 pub use log::Missed;
-#[cfg(feature = "server")]
 pub(crate) use refusals::unknown_connection;
 #[cfg(feature = "redis")]
 pub(crate) use refusals::{full, nobody_there, none_connected, not_connected, too_fast, too_much_data, unknown_send};

@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -133,9 +134,12 @@ impl Routed {
             request.extensions_mut().insert(peer);
         }
         let (sender, pieces) = mpsc::channel(PIECES);
-        let out = Out { sender: Some(sender), bell: Arc::clone(bell), bit };
+        let mut out = Out { sender: Some(sender), bell: Arc::clone(bell), bit, patience: None };
         let task = match settings.web.as_ref().filter(|_| Web::is_for(request.method(), request.headers())) {
-            Some(web) => out.bring_from(web.clone(), request),
+            Some(web) => {
+                out.patience = Some(settings.services.limits.reader_timeout);
+                out.bring_from(web.clone(), request)
+            }
             None => out.bring_from(settings.routes.clone(), request),
         };
         Ok(Self { pipe, pieces, task, held: None })
@@ -191,6 +195,8 @@ struct Out {
     sender: Option<mpsc::Sender<Piece>>,
     bell: Arc<Bell>,
     bit: Bits,
+    /// How long the client may take nothing; none where the service sees to that.
+    patience: Option<Duration>,
 }
 
 impl Out {
@@ -209,7 +215,11 @@ impl Out {
     /// Whether the transport still takes it.
     async fn send(&self, piece: Piece) -> bool {
         let Some(sender) = &self.sender else { return false };
-        let sent = sender.send(piece).await.is_ok();
+        let sending = sender.send(piece);
+        let sent = match self.patience {
+            None => sending.await.is_ok(),
+            Some(patience) => tokio::time::timeout(patience, sending).await.is_ok_and(|sent| sent.is_ok()),
+        };
         self.bell.ring(self.bit);
         sent
     }

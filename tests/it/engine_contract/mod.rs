@@ -2,6 +2,7 @@
 //! case by case, against every engine there is.
 
 mod bed;
+mod beside;
 mod flow;
 mod listing;
 mod resume;
@@ -27,6 +28,11 @@ macro_rules! suite {
 }
 
 suite! {
+    beside {
+        what_is_asked_beside_a_stream_is_decided_as_on_it,
+        who_is_interrupted_may_ask_beside,
+        who_does_not_know_the_secret_asks_for_nothing,
+    }
     flow {
         every_stream_sees_one_order,
         a_stream_receives_everything_after_its_admission,

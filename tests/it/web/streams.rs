@@ -268,6 +268,33 @@ async fn a_page_that_takes_nothing_is_closed_and_then_cut() {
     drop(stream);
 }
 
+/// The same over HTTP/2, whose window is shut.
+#[tokio::test]
+async fn a_stream_whose_window_stays_shut_is_closed_and_then_cut() {
+    let server = server(&["--reader-timeout", "1s", "--outbox-bytes", "100000"]).await;
+    let mut onlooker = server.join("s").types(&["no"]).enter().await;
+    let raw = Raw::connect(server.address(), 1_000).await;
+    let request = Request::post(format!("http://signalbox{SERVICE}/Subscribe"));
+    let mut stream = raw.request(request.header("content-type", "application/grpc-web")).await;
+    stream.bytes(prefixed(&proto::SubscribeRequest { join: Some(plain_join("s")) }.encode_to_vec()), true);
+    stream.joined().await;
+    let flood = async {
+        let mut client = server.signaling();
+        loop {
+            client.send_from_server(from_server("s", &"x".repeat(8_000))).await.unwrap();
+        }
+    };
+    let gone = onlooker.find("the end of a slow reader", |event| match event {
+        Event::ConnectionDestroyed(gone) => Some(gone.reason()),
+        _ => None,
+    });
+    tokio::select! {
+        reason = gone => assert_eq!(reason, proto::DisconnectReason::SlowConsumer),
+        () = flood => {}
+    }
+    server.until_at_most("signalbox_streams", 1.0).await;
+}
+
 #[tokio::test]
 async fn a_peer_that_takes_too_long_for_a_request_is_cut() {
     let server = server(&[]).await;
