@@ -14,6 +14,7 @@ mod send;
 mod serve;
 mod sessions;
 mod token;
+mod top;
 mod watch;
 
 use std::{env, io, process::ExitCode};
@@ -59,6 +60,8 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// Watch sessions start and end and connections come and go
     Watch(watch::WatchArgs),
+    /// See sessions, rates, slow readers and closes as they happen: a live view of servers, by their admin ports
+    Top(top::TopArgs),
     /// Disconnect a connection for good
     Disconnect(disconnect::DisconnectArgs),
     /// See whether what a server with these flags would depend on will do, and what to mend
@@ -112,6 +115,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Send(args)) => send::run(args).await,
         Some(Command::Sessions(args)) => sessions::run(args).await,
         Some(Command::Watch(args)) => watch::run(args).await,
+        Some(Command::Top(args)) => top::run(args).await,
         Some(Command::Disconnect(args)) => disconnect::run(args).await,
         Some(Command::Doctor(args)) => doctor::run(*args).await,
         Some(Command::Token(args)) => token::run(&args),

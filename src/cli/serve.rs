@@ -152,7 +152,7 @@ fn greet(
     let scheme = if has_tls { "https" } else { "http" };
     writeln!(out, "  gRPC   {scheme}://{near}")?;
     match admin.map(reachable) {
-        Some(admin) => writeln!(out, "  admin  http://{admin}  (/metrics, /livez, /readyz)")?,
+        Some(admin) => writeln!(out, "  admin  http://{admin}  (/status, /metrics, /livez, /readyz)")?,
         None => writeln!(out, "  admin  off")?,
     }
     if let Some(rest) = rest.map(reachable) {

@@ -27,6 +27,9 @@ use crate::{
 pub use lock::lock;
 pub use memory::MemoryEngine;
 
+/// How many sessions are taken from a map under its lock, to be looked at without it.
+const SURVEYED_AT_ONCE: usize = 256;
+
 /// A future that an engine returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -127,6 +130,16 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How much there is.
     fn stats(&self) -> Stats;
+
+    /// Shows each session that somebody of this node is in, for operators: what the
+    /// node knows by itself, so that nobody is asked and no lock is held for long. In no
+    /// order, and each as it is when it is shown.
+    fn survey(&self, show: &mut dyn FnMut(&SessionId, Sight));
+
+    /// This node's name among others, where there may be others.
+    fn node(&self) -> Option<&str> {
+        None
+    }
 
     /// Does what is due without being asked, for ever.
     fn run(&self) -> BoxFuture<'_, ()> {
@@ -246,6 +259,22 @@ pub struct Stats {
     /// Connections within their window, without one; 0 where there are many nodes, and
     /// such a connection is on none of them.
     pub detached: usize,
+}
+
+/// What a node knows of a session by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Its connections with a stream on this node.
+    pub connected: usize,
+    /// Those within their window, without a stream; 0 where there are many nodes, as in
+    /// [`Stats::detached`].
+    pub interrupted: usize,
+    /// Its life.
+    pub epoch: Epoch,
+    /// The newest place that the node has heard of.
+    pub sequence: Sequence,
+    /// When its life began; about, where there are many nodes.
+    pub created_at: SystemTime,
 }
 
 /// The name of a stream's outlet on its node; never reused.

@@ -5,6 +5,7 @@
 
 mod bell;
 mod chain;
+mod depth;
 mod drain;
 mod outbox;
 mod reading;
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use bell::{Bell, Bits};
+pub use depth::{Depth, Waiting};
 pub use outbox::{Bounds, Goodbye, Outbox, Preamble};
 pub use reading::{Next, Reading};
 
@@ -77,19 +79,6 @@ struct Registry {
     /// Ordered, so that a drain ends them in the order they came.
     outlets: BTreeMap<OutletId, Arc<Outbox>>,
     by_address: HashMap<IpAddr, usize>,
-}
-
-/// How much waits in a hub's outboxes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Streams.
-    pub streams: usize,
-    /// Events, in all.
-    pub events: usize,
-    /// Bytes, in all.
-    pub bytes: usize,
-    /// Events in the fullest.
-    pub most_events: usize,
 }
 
 impl Hub {
@@ -145,19 +134,6 @@ impl Hub {
         Ok(Outlet { id, address, outbox, hub: Arc::clone(&self.0) })
     }
 
-    /// How much waits.
-    #[must_use]
-    pub fn depth(&self) -> Depth {
-        let outboxes: Vec<_> = lock(&self.0.registry).outlets.values().cloned().collect();
-        let mut depth = Depth { streams: outboxes.len(), ..Depth::default() };
-        for (events, bytes) in outboxes.iter().map(|outbox| outbox.waiting()) {
-            depth.events += events;
-            depth.bytes += bytes;
-            depth.most_events = depth.most_events.max(events);
-        }
-        depth
-    }
-
     /// Makes place when too much waits: the readers that have the most waiting are
     /// closed as slow. To be called now and then, for those that nothing more is
     /// sent to, and that therefore never overflow.
@@ -194,8 +170,8 @@ impl Hub {
 }
 
 impl Node for Hub {
-    fn open_room(&self, _: &SessionId) -> Box<dyn Room> {
-        Box::new(room::HubRoom::new(Arc::clone(&self.0)))
+    fn open_room(&self, session: &SessionId) -> Box<dyn Room> {
+        Box::new(room::HubRoom::new(Arc::clone(&self.0), session.clone()))
     }
 
     fn budget(&self) -> Arc<Budget> {

@@ -19,9 +19,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::{
-    domain::{Budget, Charge, ConnectionId, Ending, Limits, Refusal, Spent},
+    domain::{Budget, Charge, ConnectionId, Ending, Limits, Refusal, SessionId, Spent},
     engine::lock,
     session::Farewell,
 };
@@ -79,6 +80,8 @@ pub(super) struct Feed {
     /// What the chain has carried.
     pub(super) events: AtomicU64,
     pub(super) bytes: AtomicU64,
+    /// Whose it is, for operators.
+    pub(super) session: Option<SessionId>,
 }
 
 /// Where a stream begins to receive, and what it is spared.
@@ -118,6 +121,8 @@ struct State {
     /// In a box, because it is here only until it is taken.
     following: Option<Box<Following>>,
     feed: Option<Arc<Feed>>,
+    /// Who receives here, for operators.
+    me: Option<ConnectionId>,
     /// Of the node's budget, for what waits of its own.
     charge: Charge,
 }
@@ -135,6 +140,7 @@ impl State {
             preamble_held: 0,
             following: None,
             feed: None,
+            me: None,
             charge: Charge::new(budget, Spent::Waiting),
         }
     }
@@ -183,6 +189,7 @@ pub struct Outbox {
     unresolved: AtomicUsize,
     bounds: Bounds,
     state: Mutex<State>,
+    since: Instant,
 }
 
 impl Outbox {
@@ -202,6 +209,7 @@ impl Outbox {
             own: Default::default(),
             unresolved: AtomicUsize::new(0),
             state: Mutex::new(State::new(budget)),
+            since: Instant::now(),
         }
     }
 
@@ -285,6 +293,7 @@ impl Outbox {
         self.pass(carried);
         self.change(|state| {
             state.feed = Some(Arc::clone(&following.feed));
+            state.me = Some(following.me);
             state.following = Some(Box::new(following));
         });
     }
@@ -427,6 +436,17 @@ impl Outbox {
         });
         let (events, bytes) = self.lag(carried);
         (events + state.outcomes, bytes)
+    }
+
+    /// Whose it is: nobody's before it follows.
+    pub(super) fn owner(&self) -> Option<(SessionId, ConnectionId)> {
+        let state = lock(&self.state);
+        Some((state.feed.as_ref()?.session.clone()?, state.me?))
+    }
+
+    /// When it was made.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     /// The client has taken so much of the chain.

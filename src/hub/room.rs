@@ -16,7 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    domain::{Audience, Budget, Charge, ConnectionId, ConnectionMap, Entry, Event, Sequence, Spent},
+    domain::{Audience, Budget, Charge, ConnectionId, ConnectionMap, Entry, Event, Sequence, SessionId, Spent},
     engine::{OutletId, Room},
     session::{Effect, Farewell, Handle, SendResult, View},
     telemetry::SignalSource,
@@ -56,8 +56,8 @@ struct Group {
 }
 
 impl Group {
-    fn new(view: View, latest: Sequence, budget: &Arc<Budget>) -> Self {
-        let feed = Arc::<Feed>::default();
+    fn new(session: &SessionId, view: View, latest: Sequence, budget: &Arc<Budget>) -> Self {
+        let feed = Arc::new(Feed { session: Some(session.clone()), ..Feed::default() });
         feed.latest.store(latest, Ordering::Release);
         Self { view, seats: Vec::new(), chain: Chain::new(budget), feed }
     }
@@ -115,14 +115,15 @@ struct Place {
 /// A room of the hub's.
 pub(super) struct HubRoom {
     hub: Arc<Inner>,
+    session: SessionId,
     groups: Vec<Group>,
     index: ConnectionMap<Place>,
     latest: Sequence,
 }
 
 impl HubRoom {
-    pub(super) fn new(hub: Arc<Inner>) -> Self {
-        Self { hub, groups: Vec::new(), index: ConnectionMap::default(), latest: 0 }
+    pub(super) fn new(hub: Arc<Inner>, session: SessionId) -> Self {
+        Self { hub, session, groups: Vec::new(), index: ConnectionMap::default(), latest: 0 }
     }
 
     fn seat(&self, connection: ConnectionId) -> Option<(&Group, &Seat)> {
@@ -289,7 +290,7 @@ impl Room for HubRoom {
         let View { suppress_own_signals, .. } = view;
         let view = View { suppress_own_signals: false, ..view };
         let at = self.groups.iter().position(|group| group.view == view).unwrap_or_else(|| {
-            self.groups.push(Group::new(view, self.latest, &self.hub.budget));
+            self.groups.push(Group::new(&self.session, view, self.latest, &self.hub.budget));
             self.groups.len() - 1
         });
         let group = &mut self.groups[at];
@@ -372,7 +373,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{ConnectionId, Ending, Limits, Reason, Relief, SessionId, Signal},
+        domain::{ConnectionId, Ending, Limits, Reason, Relief, Signal},
         engine::{Node as _, lock},
         hub::{Capacity, Encoding, Hub, Next, Outlet, Reading},
         telemetry::Registry,

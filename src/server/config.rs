@@ -40,7 +40,7 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051", value_parser = address, help_heading = "Listening")]
     pub listen: SocketAddr,
 
-    /// Where to serve plain HTTP for operators (/metrics, /livez, /readyz), as IP:PORT, or `none`
+    /// Where to serve plain HTTP for operators (/status, /metrics, /livez, /readyz), as IP:PORT, or `none`
     #[arg(long, env = "SIGNALBOX_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9464", value_parser = AdminListen::from_str, help_heading = "Listening")]
     pub admin_listen: AdminListen,
 

@@ -40,11 +40,16 @@ pub use shared::EngineSettings;
 pub use tls::TlsSettings;
 pub use tokens::TokenSettings;
 pub use workers::worker_runtime;
+#[cfg(feature = "cli")]
+pub(crate) use {
+    admin::query::Sort,
+    admin::snapshot::{Reader, SessionRow, Snapshot, State, VERSION},
+};
 
-use admin::Admin;
+use admin::{Admin, Survey};
 use places::Places;
 use rest::RestPort;
-use shared::Shared;
+use shared::{Answered, Shared};
 use tls::Tls;
 use workers::Workers;
 
@@ -157,9 +162,10 @@ impl Server {
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(registry.metrics());
         let hub = Hub::new(&limits, config.capacity, grpc::ENCODING, Arc::clone(&metrics));
-        let engine: Arc<dyn Engine> = match engine {
-            Some(engine) => engine.begin(&limits, &hub, &registry),
-            None => Arc::new(MemoryEngine::new(Arc::clone(&limits), clock, Arc::new(hub.clone()))),
+        let answered = engine.is_some().then(Arc::<Answered>::default);
+        let engine: Arc<dyn Engine> = match engine.zip(answered.as_ref()) {
+            Some((engine, answered)) => engine.begin(&limits, &hub, &registry, answered),
+            None => Arc::new(MemoryEngine::new(Arc::clone(&limits), Arc::clone(&clock), Arc::new(hub.clone()))),
         };
         let services = Arc::new(Services {
             engine: Arc::clone(&engine),
@@ -193,9 +199,19 @@ impl Server {
         }
         let ready = CancellationToken::new();
         if let Some(listener) = admin {
-            let engine = Arc::clone(&services.engine);
-            let admin =
-                Admin { registry, metrics: Arc::clone(&metrics), hub: hub.clone(), engine, unready: ready.clone() };
+            let admin = Admin {
+                registry,
+                metrics: Arc::clone(&metrics),
+                hub: hub.clone(),
+                engine: Arc::clone(&services.engine),
+                answered,
+                clock,
+                began: Instant::now(),
+                address: grpc.local_addr().ok(),
+                workers: workers.others().count() + 1,
+                unready: ready.clone(),
+                survey: Survey::default(),
+            };
             background.spawn(stop.clone().run_until_cancelled_owned(admin.serve(listener)));
         }
         let max_streams = config.max_streams_per_transport;

@@ -1,6 +1,13 @@
 //! Engines that many nodes share.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use crate::{domain::Limits, engine::Engine, hub::Hub, telemetry::Registry};
 
@@ -20,6 +27,26 @@ pub enum EngineSettings {
     /// In Redis.
     #[cfg(feature = "redis")]
     Redis(crate::engine::redis::RedisSettings),
+}
+
+/// How many answers there were, and how long they took in all.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    count: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Answered {
+    #[cfg(feature = "redis")]
+    fn add(&self, time: Duration) {
+        self.count.fetch_add(1, Relaxed);
+        self.nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// So many, in so long.
+    pub(super) fn read(&self) -> (u64, Duration) {
+        (self.count.load(Relaxed), Duration::from_nanos(self.nanos.load(Relaxed)))
+    }
 }
 
 /// The files with certificates for the engine's servers.
@@ -106,11 +133,22 @@ impl Shared {
     }
 
     /// The engine, not yet run.
-    pub(super) fn begin(self, limits: &Arc<Limits>, hub: &Hub, registry: &Registry) -> Arc<dyn Engine> {
+    pub(super) fn begin(
+        self,
+        limits: &Arc<Limits>,
+        hub: &Hub,
+        registry: &Registry,
+        answered: &Arc<Answered>,
+    ) -> Arc<dyn Engine> {
         let Self::Redis(settings) = self;
         let node = Arc::new(hub.clone());
         let engine = crate::engine::redis::RedisEngine::new(settings, Arc::clone(limits), node, PARTITIONS);
-        engine.observe(Box::new(registry.times("signalbox_engine_seconds", "Time that Redis took to answer a script")));
+        let times = registry.times("signalbox_engine_seconds", "Time that Redis took to answer a script");
+        let answered = Arc::clone(answered);
+        engine.observe(Box::new(move |time| {
+            times(time);
+            answered.add(time);
+        }));
         Arc::new(engine)
     }
 }
@@ -121,7 +159,7 @@ impl Shared {
         match *self {}
     }
 
-    pub(super) fn begin(self, _: &Arc<Limits>, _: &Hub, _: &Registry) -> Arc<dyn Engine> {
+    pub(super) fn begin(self, _: &Arc<Limits>, _: &Hub, _: &Registry, _: &Arc<Answered>) -> Arc<dyn Engine> {
         match self {}
     }
 }

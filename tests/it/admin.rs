@@ -61,13 +61,15 @@ async fn the_server_is_alive_and_ready() {
 #[tokio::test]
 async fn what_is_not_there_is_404_and_what_is_no_get_is_405() {
     let server = TestServer::start().await;
-    for path in ["/", "/metrics/", "/health", "/livez/x"] {
+    for path in ["/status/", "/metrics/", "/health", "/livez/x"] {
         let (status, body) = server.get(path).await;
         assert_eq!(status, 404, "{path}");
-        assert!(body.contains("/metrics"), "it names what is there: {body}");
+        for there in ["/status", "/status.json", "/metrics", "/livez", "/readyz"] {
+            assert!(body.contains(there), "it names what is there: {body}");
+        }
     }
     for method in ["POST", "PUT", "DELETE"] {
-        for path in ["/metrics", "/livez", "/elsewhere"] {
+        for path in ["/metrics", "/livez", "/status.json", "/status", "/elsewhere"] {
             let (head, _) = ask(&server, method, path).await;
             assert!(head.starts_with("HTTP/1.1 405 "), "{method} {path}: {head}");
         }

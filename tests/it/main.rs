@@ -27,6 +27,7 @@ mod resume;
 mod sessions;
 mod signals;
 mod slow;
+mod status;
 mod support;
 mod tls;
 mod watching;

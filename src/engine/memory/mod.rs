@@ -34,8 +34,8 @@ use crate::{
 };
 
 use super::{
-    BoxFuture, Change, Connections, Engine, Joined, Link, Node, OutletId, Page, Room, Stats, Watch, lock,
-    watch::Watchers,
+    BoxFuture, Change, Connections, Engine, Joined, Link, Node, OutletId, Page, Room, SURVEYED_AT_ONCE, Sight, Stats,
+    Watch, lock, watch::Watchers,
 };
 
 use watching::Watching;
@@ -528,6 +528,21 @@ impl Engine for MemoryEngine {
         let read = |count: &AtomicIsize| usize::try_from(count.load(Ordering::Relaxed)).unwrap_or(0);
         let counts = &self.0.counts;
         Stats { sessions: read(&counts.sessions), attached: read(&counts.attached), detached: read(&counts.detached) }
+    }
+
+    fn survey(&self, show: &mut dyn FnMut(&SessionId, Sight)) {
+        let mut after = None;
+        loop {
+            let slots = self.0.slots_after(after.as_ref(), SURVEYED_AT_ONCE);
+            let Some(last) = slots.last() else { return };
+            after = Some(last.id.clone());
+            for slot in slots {
+                let facts = lock(&slot.state).session.facts();
+                let Some(Facts { connections, interrupted, epoch, sequence, created_at }) = facts else { continue };
+                let connected = connections - interrupted;
+                show(&slot.id, Sight { connected, interrupted, epoch, sequence, created_at });
+            }
+        }
     }
 }
 

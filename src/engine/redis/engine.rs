@@ -9,7 +9,10 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::Instant};
 
 use crate::{
     domain::{ConnectionId, Ending, Limits, Named, Refusal, ResumeToken, Sequence, SessionId},
-    engine::{BoxFuture, Connections, Engine, Figure, FigureValue, Joined, Node, OutletId, Page, Stats, Watch},
+    engine::{
+        BoxFuture, Connections, Engine, Figure, FigureValue, Joined, Node, OutletId, Page, SURVEYED_AT_ONCE, Sight,
+        Stats, Watch,
+    },
     session::{
         Admission, Command, Facts, Handle as StreamHandle, Join, Outcome, SendResult, ServerAccepted, ServerSend,
         nobody_there, unknown_connection,
@@ -353,5 +356,25 @@ impl Engine for RedisEngine {
         let sessions = self.0.parts.iter().map(|part| part.len()).sum();
         let attached = self.0.home.counts.attached.load(Ordering::Relaxed);
         Stats { sessions, attached: usize::try_from(attached).unwrap_or(0), detached: 0 }
+    }
+
+    fn survey(&self, show: &mut dyn FnMut(&SessionId, Sight)) {
+        for part in &self.0.parts {
+            let mut after = None;
+            loop {
+                let slots = part.slots_after(after.as_ref(), SURVEYED_AT_ONCE);
+                let Some(last) = slots.last() else { break };
+                after = Some(last.id.clone());
+                for slot in slots {
+                    if let Some(sight) = slot.sight() {
+                        show(&slot.id, sight);
+                    }
+                }
+            }
+        }
+    }
+
+    fn node(&self) -> Option<&str> {
+        Some(&self.0.node)
     }
 }

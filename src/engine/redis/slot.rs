@@ -4,14 +4,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
 
 use crate::{
     domain::{ConnectionId, ConnectionMap, Ending, Entry, Epoch, Sequence, SessionId},
-    engine::{OutletId, Room, lock},
+    engine::{OutletId, Room, Sight, lock},
     session::{Effect, Farewell, Generation, Handle, SendResult, View},
 };
 
@@ -258,6 +258,20 @@ impl Slot {
     pub(super) fn streams(&self) -> Vec<(Epoch, Vec<Handle>)> {
         let state = lock(&self.state);
         state.lives.iter().map(|(epoch, life)| (*epoch, life.seats.keys().copied().collect())).collect()
+    }
+
+    /// What is known of it: of its newest life, if anybody here is in that.
+    pub(super) fn sight(&self) -> Option<Sight> {
+        let state = lock(&self.state);
+        let (epoch, life) = state.lives.iter().rev().find(|(_, life)| !life.seats.is_empty())?;
+        Some(Sight {
+            connected: life.seats.len(),
+            interrupted: 0,
+            epoch: *epoch,
+            sequence: life.mirror.newest(),
+            // An epoch is the microsecond of its beginning, or one soon after.
+            created_at: SystemTime::UNIX_EPOCH + Duration::from_micros(*epoch),
+        })
     }
 
     /// Where events are missing: in which life, after which place.

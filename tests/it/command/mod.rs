@@ -7,6 +7,7 @@ mod reconnecting;
 mod serving;
 mod terminal;
 mod tokens;
+mod top;
 mod usage;
 
 use std::{process::Stdio, time::Duration};

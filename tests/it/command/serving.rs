@@ -16,7 +16,7 @@ use proto::signaling_service_client::SignalingServiceClient;
 const ANY_PORTS: &[&str] = &["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 /// A server's process that listens.
-struct Serving {
+pub(super) struct Serving {
     process: Process,
     banner: Vec<String>,
     grpc: SocketAddr,
@@ -24,7 +24,7 @@ struct Serving {
 
 impl Serving {
     /// One that greets.
-    async fn start(command: Command) -> Self {
+    pub(super) async fn start(command: Command) -> Self {
         let mut process = Process::start(command);
         let mut banner = Vec::new();
         while banner.last().is_none_or(|line: &String| !line.contains("Ctrl-C")) {
@@ -34,12 +34,17 @@ impl Serving {
         Self { process, banner, grpc }
     }
 
+    /// Where operators are served.
+    pub(super) fn admin(&self) -> SocketAddr {
+        address(&self.banner, "admin").expect("the banner says where operators are served")
+    }
+
     async fn channel(&self) -> Channel {
         connect(self.grpc).await
     }
 
     /// Asks it to stop, and waits until it has.
-    async fn stop(self) -> Done {
+    pub(super) async fn stop(self) -> Done {
         self.process.signal("TERM").await;
         self.process.done().await
     }
@@ -80,8 +85,7 @@ async fn its_first_lines_say_what_listens_and_what_to_try_next() {
     let serving = Serving::start(signalbox(&[&["serve"], ANY_PORTS].concat())).await;
     let (grpc, banner) = (serving.grpc, serving.banner.join("\n"));
     assert!(serving.banner[0].contains(env!("CARGO_PKG_VERSION")) && serving.banner[0].contains("no tokens"));
-    let admin = address(&serving.banner, "admin").unwrap();
-    assert_eq!(http_get(admin, "/livez").await.0, 200);
+    assert_eq!(http_get(serving.admin(), "/livez").await.0, 200);
     // The command that it tells to try, tried as it stands.
     let line = serving.banner.iter().find(|line| line.contains(" join demo")).unwrap_or_else(|| panic!("{banner}"));
     let mut words = line.split_whitespace();

@@ -11,7 +11,10 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
-use tokio::{process::Child, sync::mpsc};
+use tokio::{
+    process::{Child, Command},
+    sync::mpsc,
+};
 
 use super::{PATIENCE, client_at};
 use crate::support::{
@@ -20,15 +23,19 @@ use crate::support::{
     within,
 };
 
-/// A terminal with `signalbox join` in it.
-struct Terminal {
-    child: Child,
+/// A terminal with a command in it.
+pub(super) struct Terminal {
+    pub(super) child: Child,
     keyboard: File,
-    screen: mpsc::UnboundedReceiver<Vec<u8>>,
+    /// What the command writes.
+    pub(super) screen: mpsc::UnboundedReceiver<Vec<u8>>,
     /// The command's side, to look at its modes.
     tty: File,
     seen: String,
 }
+
+/// Its size at first: rows and columns.
+pub(super) const SIZE: (u16, u16) = (30, 100);
 
 impl Terminal {
     fn join(server: &TestServer, flags: &[&str]) -> Self {
@@ -36,14 +43,16 @@ impl Terminal {
     }
 
     fn join_at(endpoint: &str, flags: &[&str]) -> Self {
+        Self::start(client_at(endpoint, &[&["join", "demo"], flags].concat()))
+    }
+
+    pub(super) fn start(mut command: Command) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
-        let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&keyboard, size).unwrap();
+        resize(&keyboard, SIZE);
         let name = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
         let tty = OpenOptions::new().read(true).write(true).open(name).unwrap();
-        let mut command = client_at(endpoint, &[&["join", "demo"], flags].concat());
         let end = || Stdio::from(tty.try_clone().unwrap());
         command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
@@ -62,8 +71,13 @@ impl Terminal {
         Self { child, keyboard, screen, tty, seen: String::new() }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(super) fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// It has so many rows and columns now; who is in it is told.
+    pub(super) fn resize(&mut self, size: (u16, u16)) {
+        resize(&self.keyboard, size);
     }
 
     /// Waits until the screen shows a text that it didn't show before.
@@ -82,16 +96,21 @@ impl Terminal {
     }
 
     /// Whether what is typed shows and comes in lines, as a shell wants it.
-    fn is_as_it_was(&self) -> bool {
+    pub(super) fn is_as_it_was(&self) -> bool {
         let modes = tcgetattr(&self.tty).unwrap().local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
     }
 
     /// The exit code.
-    async fn ended(&mut self) -> i32 {
+    pub(super) async fn ended(&mut self) -> i32 {
         let status = within(PATIENCE, "the end of the command", self.child.wait()).await.unwrap();
         status.code().expect("it ends by itself")
     }
+}
+
+fn resize(keyboard: &File, (rows, columns): (u16, u16)) {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(keyboard, size).unwrap();
 }
 
 async fn departure(onlooker: &mut Member) -> DisconnectReason {

@@ -30,7 +30,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--log-level", "info"),
 ];
 
-const COMMANDS: &[&str] = &["serve", "join", "send", "sessions", "watch", "disconnect", "completions"];
+const COMMANDS: &[&str] = &["serve", "join", "send", "sessions", "watch", "top", "disconnect", "completions"];
 
 #[tokio::test]
 async fn version_is_the_packages() {
