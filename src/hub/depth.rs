@@ -33,7 +33,7 @@ pub struct Depth {
     pub most_events: usize,
 }
 
-/// A stream for which something waits.
+/// A stream that has left things behind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
     /// Its place; never another's.
@@ -58,8 +58,8 @@ impl Hub {
         self.fullest(0).0
     }
 
-    /// How much waits, and the streams for which the most does, at most so many: the
-    /// fullest first.
+    /// How much waits, and the streams for which the most does of those that leave things
+    /// behind, at most so many: the fullest first.
     #[must_use]
     pub fn fullest(&self, most: usize) -> (Depth, Vec<Waiting>) {
         let mut depth = Depth::default();
@@ -76,7 +76,8 @@ impl Hub {
                 depth.events += events;
                 depth.bytes += bytes;
                 depth.most_events = depth.most_events.max(events);
-                if (events, bytes) == (0, 0) || most == 0 {
+                // What waits for one that takes all it is given waits for this server.
+                if (events, bytes) == (0, 0) || most == 0 || !outbox.is_behind() {
                     continue;
                 }
                 let full = self.0.bounds.full(events, bytes);
@@ -176,6 +177,15 @@ mod tests {
         assert_eq!(seen, [("s3".to_owned(), 50, 500), ("s4".to_owned(), 7, 70), ("s1".to_owned(), 5, 50)]);
         assert!((fullest[0].full - 0.5).abs() < 1e-9);
         assert_eq!(fullest[0].owner.as_ref().expect("it is in").1, ConnectionId::from_random([3; 16]));
+    }
+
+    #[test]
+    fn who_takes_all_it_is_given_is_no_slow_reader_whatever_waits() {
+        let hub = hub(&Limits::default());
+        let outlets = [stream(&hub, 1, 5), stream(&hub, 2, 7)];
+        outlets[1].outbox().set_behind(false);
+        let (depth, fullest) = hub.fullest(9);
+        assert_eq!((depth.events, fullest.len(), fullest[0].events), (12, 1, 5));
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn points(state: &State, series: Series, width: u16) -> Vec<Option<u64>> {
 
 fn pane<'a>(state: &State, pane: Pane, title: String) -> Block<'a> {
     let style = if state.pane == pane { LOUD.fg(Color::Cyan) } else { LOUD };
-    Block::new().borders(Borders::TOP).border_style(FAINT).title(Span::styled(title, style))
+    Block::new().borders(Borders::TOP).border_style(FAINT).title(Span::styled(title + " ", style))
 }
 
 fn heads<const N: usize>(names: [&str; N]) -> Row<'static> {
@@ -262,32 +262,30 @@ fn draw_rest(frame: &mut Frame<'_>, state: &State, area: Rect) {
 fn draw_readers(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let readers = state.readers();
     let many = state.nodes.len() > 1;
+    let is_narrow = area.width < NARROW;
     let rows = readers.iter().map(|(node, reader)| {
         let session = reader.session.as_deref().map_or("(not in yet)".to_owned(), harmless);
         let full = Line::from(format!("{:.0} %", reader.full * 100.0)).right_aligned();
-        let is_bad = reader.full >= 0.5;
-        Row::new(vec![
-            Cell::from(named(many.then_some(*node), &session)),
-            right(short(reader.connection.as_deref().unwrap_or("–"))),
-            Cell::from(if is_bad { full.fg(Color::Red).bold() } else { full }),
-            right(show::size(reader.events)),
-            right(show::bytes(reader.bytes as u64)),
-            right(show::time(reader.waiting_seconds)),
-        ])
+        let full = Cell::from(if reader.full >= 0.5 { full.fg(Color::Red).bold() } else { full });
+        let (name, events) = (Cell::from(named(many.then_some(*node), &session)), right(show::size(reader.events)));
+        let since = right(show::time(reader.waiting_seconds));
+        if is_narrow {
+            return Row::new(vec![name, full, events, since]);
+        }
+        let connection = right(short(reader.connection.as_deref().unwrap_or("–")));
+        Row::new(vec![name, connection, full, events, right(show::bytes(reader.bytes as u64)), since])
     });
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(10),
-        Constraint::Length(6),
-        Constraint::Length(7),
-        Constraint::Length(10),
-        Constraint::Length(6),
-    ];
+    let rows: Vec<_> = rows.collect();
+    let drawn = if is_narrow {
+        let widths = [Constraint::Fill(1), Constraint::Length(6), Constraint::Length(7), Constraint::Length(6)];
+        Table::new(rows, widths).header(heads(["SESSION", "FULL", "EVENTS", "FOR"]))
+    } else {
+        let widths =
+            [1, 10, 6, 7, 10, 6].map(|width| if width == 1 { Constraint::Fill(1) } else { Constraint::Length(width) });
+        Table::new(rows, widths).header(heads(["SESSION", "CONNECTION", "FULL", "EVENTS", "BYTES", "FOR"]))
+    };
     let title = format!("Slow readers {}", show::size(readers.len()));
-    let drawn = Table::new(rows.collect::<Vec<_>>(), widths)
-        .header(heads(["SESSION", "CONNECTION", "FULL", "EVENTS", "BYTES", "FOR"]))
-        .block(pane(state, Pane::Readers, title));
-    table(frame, state, Pane::Readers, drawn, area);
+    table(frame, state, Pane::Readers, drawn.block(pane(state, Pane::Readers, title)), area);
 }
 
 fn draw_closes(frame: &mut Frame<'_>, state: &State, area: Rect) {

@@ -41,9 +41,14 @@ impl FromStr for Endpoint {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err("it is http://HOST:PORT, and nothing else".to_owned());
         }
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => 80,
+            None => return Err("its port must be between 0 and 65535".to_owned()),
+        };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { authority: authority.to_string(), host, port: authority.port_u16().unwrap_or(80), path })
+        Ok(Self { authority: authority.to_string(), host, port, path })
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) const SESSIONS: usize = 200;
 const SAMPLES: usize = 400;
 /// As long as a session's name may be.
 const MOST_FILTER: usize = 255;
+/// In seconds.
+const MINUTE: f64 = 60.0;
 
 /// A server that is looked at.
 #[derive(Debug)]
@@ -26,6 +28,9 @@ pub(super) struct Node {
     pub(super) snapshot: Option<Snapshot>,
     /// What became of its totals in the last interval; none at first, and after a restart.
     pub(super) rates: Option<Rates>,
+    /// The closes by reason of the last minute's looks, each with the age of its process:
+    /// in one second there are none, or a storm.
+    minute: VecDeque<(f64, BTreeMap<String, u64>)>,
     /// Since when it doesn't answer, and why.
     pub(super) away: Option<(Instant, String)>,
 }
@@ -35,9 +40,6 @@ pub(super) struct Node {
 pub(super) struct Rates {
     pub(super) signals: f64,
     pub(super) deliveries: f64,
-    pub(super) closes: f64,
-    /// By reason.
-    pub(super) closes_by: BTreeMap<String, f64>,
     /// CPUs.
     pub(super) cpu: Option<f64>,
     /// Of the engine, a mean; none if nothing was asked of it.
@@ -54,23 +56,43 @@ impl Rates {
             return None;
         }
         let grown = |now: u64, before: u64| now.saturating_sub(before) as f64;
-        let sum = |map: &BTreeMap<String, u64>| map.values().fold(0, |all: u64, one| all.saturating_add(*one));
         let (totals, earlier) = (&now.totals, &before.totals);
-        let closes_by = totals.closes.iter().map(|(reason, times)| {
-            (reason.clone(), grown(*times, earlier.closes.get(reason).copied().unwrap_or(0)) / over)
-        });
         let answers = now.engine.answers.zip(before.engine.answers);
         Some(Self {
             signals: grown(sum(&totals.signals), sum(&earlier.signals)) / over,
             deliveries: grown(totals.deliveries, earlier.deliveries) / over,
-            closes: grown(sum(&totals.closes), sum(&earlier.closes)) / over,
-            closes_by: closes_by.collect(),
             cpu: now.process.zip(before.process).map(|(now, before)| (now.cpu_seconds - before.cpu_seconds) / over),
             latency: answers.and_then(|(now, before)| {
                 let count = grown(now.count, before.count);
                 (count > 0.0).then(|| (now.seconds - before.seconds) / count)
             }),
         })
+    }
+}
+
+fn sum(map: &BTreeMap<String, u64>) -> u64 {
+    map.values().fold(0, |all, one| all.saturating_add(*one))
+}
+
+impl Node {
+    /// How many closes there were in a minute, of all or some; none before the second look.
+    #[allow(clippy::cast_precision_loss)] // A rate.
+    pub(super) fn closes_per_minute(&self, of: impl Fn(&BTreeMap<String, u64>) -> u64) -> Option<f64> {
+        let ((then, before), (now, after)) = (self.minute.front()?, self.minute.back()?);
+        (now > then).then(|| of(after).saturating_sub(of(before)) as f64 / (now - then) * MINUTE)
+    }
+
+    fn remember(&mut self, snapshot: &Snapshot) {
+        let now = snapshot.node.uptime_seconds;
+        if self.minute.back().is_some_and(|(then, _)| *then > now) {
+            self.minute.clear();
+        }
+        if self.minute.back().is_none_or(|(then, _)| *then < now) {
+            self.minute.push_back((now, snapshot.totals.closes.clone()));
+        }
+        while self.minute.len() > 2 && self.minute.front().is_some_and(|(then, _)| now - then > MINUTE) {
+            self.minute.pop_front();
+        }
     }
 }
 
@@ -108,7 +130,7 @@ impl Series {
             Self::Connections => Some(snapshot.totals.connected.saturating_add(snapshot.totals.interrupted) as f64),
             Self::Signals => rates.map(|rates| rates.signals),
             Self::Deliveries => rates.map(|rates| rates.deliveries),
-            Self::Closes => rates.map(|rates| rates.closes * 60.0),
+            Self::Closes => node.closes_per_minute(sum),
             Self::Outboxes => Some(snapshot.outboxes.events as f64),
             Self::Memory => Some(snapshot.memory.spent.values().map(|bytes| *bytes as f64).sum()),
             Self::Cpu => rates.and_then(|rates| rates.cpu).map(|cpu| cpu * 100.0),
@@ -161,7 +183,7 @@ pub(super) struct State {
 impl State {
     /// Of servers not asked yet.
     pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
-        let node = |endpoint| Node { endpoint, snapshot: None, rates: None, away: None };
+        let node = |endpoint| Node { endpoint, snapshot: None, rates: None, minute: VecDeque::new(), away: None };
         Self {
             nodes: endpoints.into_iter().map(node).collect(),
             sort: Sort::default(),
@@ -194,6 +216,7 @@ impl State {
                     if !is_same {
                         node.rates = before.and_then(|before| Rates::between(before, &snapshot));
                     }
+                    node.remember(&snapshot);
                     node.away = None;
                     node.snapshot = Some(snapshot);
                 }
@@ -202,6 +225,7 @@ impl State {
                     let since = node.away.take().map_or(now, |(since, _)| since);
                     node.away = Some((since, why));
                     node.rates = None;
+                    node.minute.clear();
                 }
             }
         }
@@ -248,16 +272,15 @@ impl State {
         readers
     }
 
-    /// Closes by reason: in a minute, at the rate of the last interval, and in all; the
-    /// most first.
+    /// Closes by reason: in a minute, and in all; the most first.
     pub(super) fn closes(&self) -> Vec<(&str, Option<f64>, u64)> {
         let mut closes: BTreeMap<&str, (Option<f64>, u64)> = BTreeMap::new();
         for node in &self.nodes {
             for (reason, times) in node.snapshot.iter().flat_map(|snapshot| &snapshot.totals.closes) {
                 let all = closes.entry(reason).or_default();
                 all.1 = all.1.saturating_add(*times);
-                if let Some(rate) = node.rates.as_ref().and_then(|rates| rates.closes_by.get(reason)) {
-                    all.0 = Some(all.0.unwrap_or(0.0) + rate * 60.0);
+                if let Some(rate) = node.closes_per_minute(|closes| closes.get(reason).copied().unwrap_or(0)) {
+                    all.0 = Some(all.0.unwrap_or(0.0) + rate);
                 }
             }
         }
@@ -381,4 +404,4 @@ impl State {
 
 #[cfg(test)]
 #[path = "tests/state.rs"]
-mod tests;
+pub(super) mod tests;

@@ -26,7 +26,8 @@ pub(crate) struct Snapshot {
     /// None where the system doesn't tell.
     pub(crate) process: Option<Process>,
     pub(crate) sessions: Sessions,
-    /// The streams for which the most waits, the fullest first.
+    /// The streams for which the most waits, of those that leave things behind, the fullest
+    /// first.
     pub(crate) readers: Vec<Reader>,
 }
 
@@ -174,7 +175,7 @@ pub(crate) struct SessionRow {
     pub(crate) age_seconds: f64,
 }
 
-/// A stream for which something waits.
+/// A stream that has left things behind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Reader {

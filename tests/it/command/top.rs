@@ -168,6 +168,7 @@ async fn slow_readers_and_closes_show() {
     }
     drop(server.join("other").enter().await);
     let mut top = Top::at(&[server.admin()]);
+    top.resize(30, 160);
     top.shows(&["s", &stuck.id()[..8], "2 %", "20"]).await;
     top.shows(&["BROKEN", "1"]).await;
     top.terminal.types("p");

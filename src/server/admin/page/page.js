@@ -13,15 +13,15 @@ for (const [key, name, show] of [
 let latency = null;
 
 const COLUMNS = [
-  ["name", "Session"], ["connections", "Connections"], ["interrupted", "Interrupted"],
-  ["rate", "Events per second"], ["sequence", "Sequence"], ["age", "Age"],
+  ["name", "Session", ""], ["connections", "Connections", ""], ["interrupted", "Interrupted", "minor"],
+  ["rate", "Events per second", ""], ["sequence", "Sequence", "minor"], ["age", "Age", ""],
 ];
 let sort = "rate", order = "first", paused = false, timer = null, asking = null, before = null, away = null;
 // Snapshots of the last minute, for what there was in it.
 let minute = [];
 
-const buttons = COLUMNS.map(([key, name]) => {
-  const button = element("button", "", name), cell = element("th");
+const buttons = COLUMNS.map(([key, name, className]) => {
+  const button = element("button", "", name), head = element("th", className);
   button.type = "button";
   button.addEventListener("click", () => {
     order = sort === key && order === "first" ? "last" : "first";
@@ -29,8 +29,8 @@ const buttons = COLUMNS.map(([key, name]) => {
     mark();
     ask();
   });
-  cell.append(button);
-  by("columns").append(cell);
+  head.append(button);
+  by("columns").append(head);
   return [key, name, button];
 });
 
@@ -43,9 +43,9 @@ function mark() {
 
 function fill(body, rows, nothing, columns) {
   if (!rows.length) {
-    const cell = element("td", "facts", nothing), row = element("tr");
-    cell.colSpan = columns;
-    row.append(cell);
+    const only = cell("facts", nothing), row = element("tr");
+    only.colSpan = columns;
+    row.append(only);
     rows = [row];
   }
   by(body).replaceChildren(...rows);
@@ -53,14 +53,14 @@ function fill(body, rows, nothing, columns) {
 
 function row(...cells) {
   const made = element("tr");
-  made.append(...cells.map((cell) => cell instanceof Node ? cell : element("td", "", cell)));
+  made.append(...cells.map((one) => one instanceof Node ? one : cell("", one)));
   return made;
 }
 
-function name(text) {
-  const cell = element("td", "id", text);
-  cell.title = text;
-  return cell;
+function name(text, className) {
+  const named = cell("id " + (className || ""), text);
+  named.title = text;
+  return named;
 }
 
 // By how much something grew, in a second; none after a restart.
@@ -73,13 +73,10 @@ function rate(now, then, read) {
 function reasons(body, now, read) {
   const all = read(now), most = Math.max(1, ...Object.values(all)), then = minute[0];
   const rows = Object.entries(all).sort((one, other) => other[1] - one[1]).map(([reason, times]) => {
-    const meter = element("meter"), cell = element("td");
-    meter.max = most;
-    meter.value = times;
-    meter.setAttribute("aria-hidden", "true");
-    cell.append(meter);
+    const share = cell("minor");
+    share.append(bar(times, most));
     const recent = rate(now, then === now ? null : then, (snapshot) => read(snapshot)[reason] || 0);
-    return row(reason, count(recent === null ? null : recent * 60), count(times), cell);
+    return row(reason, count(recent === null ? null : Math.round(recent * 60)), count(times), share);
   });
   fill(body, rows, "none", 4);
 }
@@ -105,10 +102,11 @@ function plot(now) {
   plots.connections.add(when, totals.connected + totals.interrupted, count(totals.interrupted) + " interrupted, " + count(totals.streams) + " streams");
   const from = (source) => rate(now, then, (snapshot) => snapshot.totals.signals[source] || 0);
   const client = from("client"), server = from("server");
-  plots.signals.add(when, client === null ? null : client + server, client === null ? "" : count(client) + " of members, " + count(server) + " of backends");
+  plots.signals.add(when, client === null ? null : client + server, client === null ? "" : count(client) + " by members, " + count(server) + " by backends");
   plots.deliveries.add(when, rate(now, then, (snapshot) => snapshot.totals.deliveries), count(totals.deliveries) + " in all");
-  const closes = rate(now, then, (snapshot) => sum(snapshot.totals.closes));
-  plots.closes.add(when, closes === null ? null : closes * 60, count(sum(totals.closes)) + " in all");
+  // Over the last minute: in one second there are none, or a storm.
+  const closes = rate(now, minute[0] === now ? null : minute[0], (snapshot) => sum(snapshot.totals.closes));
+  plots.closes.add(when, closes === null ? null : Math.round(closes * 60), count(sum(totals.closes)) + " in all");
   plots.outbox.add(when, now.outboxes.events, bytes(now.outboxes.bytes) + ", " + count(now.outboxes.most_events) + " in the fullest");
   plots.memory.add(when, sum(now.memory.spent), now.memory.limit === null ? "no limit" : "of " + bytes(now.memory.limit));
   const cpu = now.process && rate(now, then && then.process ? then : null, (snapshot) => snapshot.process.cpu_seconds);
@@ -126,13 +124,13 @@ function tables(now) {
   by("shown").textContent = count(sessions.rows.length) + " of " + count(sessions.matching)
     + (sessions.matching < sessions.looked_at ? " that match, of " + count(sessions.looked_at) : "");
   fill("sessions", sessions.rows.map((one) => row(
-    name(one.id), count(one.connected + one.interrupted), count(one.interrupted),
-    count(one.events_per_second), count(one.sequence), time(one.age_seconds),
+    name(one.id), count(one.connected + one.interrupted), cell("minor", count(one.interrupted)),
+    count(one.events_per_second), cell("minor", count(one.sequence)), time(one.age_seconds),
   )), "none", 6);
   fill("readers", now.readers.map((one) => {
-    const full = element("td", one.full >= 0.5 ? "full" : "", Math.round(one.full * 100) + " %");
-    return row(name(one.session || "(not in yet)"), name(one.connection || ""), full, count(one.events), bytes(one.bytes), time(one.waiting_seconds), time(one.age_seconds));
-  }), "nothing waits for anybody", 7);
+    const full = cell(one.full >= 0.5 ? "full" : "", Math.round(one.full * 100) + " %");
+    return row(name(one.session || "(not in yet)"), name(one.connection || "", "minor"), full, count(one.events), bytes(one.bytes), time(one.waiting_seconds), cell("minor", time(one.age_seconds)));
+  }), "nobody leaves anything behind", 7);
   reasons("closes", now, (snapshot) => snapshot.totals.closes);
   reasons("refusals", now, (snapshot) => snapshot.totals.refusals);
   const rest = Object.entries(now.engine.figures).map(([key, value]) => row(key.replaceAll("_", " "), count(value)));

@@ -1,6 +1,6 @@
 "use strict";
 // Elements, numbers for people, and small plots. What a name says is only ever text.
-const SAMPLES = 180;
+const SAMPLES = 120;
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -13,6 +13,25 @@ function drawn(name, className) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   made.setAttribute("class", className);
   return made;
+}
+
+function cell(className, text) {
+  return element("td", className, text);
+}
+
+// A part of a whole, as a bar.
+function bar(part, whole) {
+  const svg = drawn("svg", "meter");
+  svg.setAttribute("viewBox", "0 0 100 8");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  for (const [className, width] of [["all", 100], ["part", Math.max(1, part / whole * 100)]]) {
+    const rect = drawn("rect", className);
+    rect.setAttribute("width", width);
+    rect.setAttribute("height", 8);
+    svg.append(rect);
+  }
+  return svg;
 }
 
 function count(value) {
