@@ -9,6 +9,7 @@ mod doctor;
 mod failure;
 mod join;
 mod json;
+mod man;
 mod output;
 mod send;
 mod serve;
@@ -75,6 +76,8 @@ enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Print the manual page, or write all of them into a folder
+    Man(man::ManArgs),
 }
 
 impl Cli {
@@ -121,6 +124,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Token(args)) => token::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).await,
         Some(Command::Completions { shell }) => completions(shell),
+        Some(Command::Man(args)) => man::run(&args, Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
