@@ -1,0 +1,330 @@
+"""The commands of every document, run as they stand there, print what it says they print."""
+
+import functools
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+from documents import (
+    _NOT_OURS,
+    COMMANDS,
+    MARKDOWN,
+    OTHERS,
+    Command,
+    Section,
+    blocks,
+    difference,
+    matches,
+    sections,
+    text_of,
+)
+from generated import ROOT
+from signalbox_client import SECONDS
+from signalbox_server import binary, clean_environment
+
+PORT = 50051
+REDIS_PORT = 6379
+# Of what builds and installs.
+INSTALL_SECONDS = 150
+
+# What is not run, and why: a document, the whole line, the reason. The same stands in
+# docs/DEVELOPMENT.md for readers, and a test holds the two together.
+NOT_RUN = {
+    ("deploy/Dockerfile", "docker build -f deploy/Dockerfile -t signalbox ."): (
+        "needs Docker and its registry; hadolint reads the file, and `deploy/package` builds the same"
+    ),
+    (
+        "deploy/compose.yaml",
+        "SIGNALBOX_JWT_SECRET=$(openssl rand -hex 32) docker compose -f deploy/compose.yaml up --build",
+    ): "needs Docker and its registry; the file is held to Compose's schema",
+    (
+        "deploy/kubernetes/signalbox.yaml",
+        "kubectl create secret generic signalbox --from-literal=redis-url='rediss://:PASSWORD@redis.example:6379' "
+        '--from-literal=jwt-secret="$(openssl rand -hex 32)"',
+    ): "needs a cluster; the manifest is held to Kubernetes' schema",
+    ("docs/ATTACKS.md", "cargo test --test attack"): "a step of `tests/all`",
+    ("docs/ATTACKS.md", "tests/attack/run 5"): "takes minutes, and judges latencies, which are the machine's too",
+    ("docs/ATTACKS.md", "tests/attack/run 10 rapid-reset window"): "the same",
+    ("docs/BENCHMARKS.md", "benches/compare"): "installs five other servers, and takes an hour",
+    ("docs/DEVELOPMENT.md", "tests/all"): "is what runs this",
+    ("docs/DEVELOPMENT.md", "tests/long-run 600"): "takes ten minutes; `cargo test` plays for a moment",
+    ("docs/DEVELOPMENT.md", "tests/long-run-many 3"): "takes half an hour",
+    ("docs/DEVELOPMENT.md", "tests/attack/run 5"): "takes minutes, and judges latencies, which are the machine's too",
+    ("docs/DEVELOPMENT.md", "tests/fuzz/run 60"): "takes ten minutes; `cargo test` tries each target for a second",
+    ("docs/SCALING.md", "benches/scale"): "measures for minutes, on a machine of its own",
+    ("docs/performance/README.md", "benches/compare"): "installs five other servers, and takes an hour",
+    ("docs/performance/README.md", "benches/compare --quick"): "installs NATS, and measures for a minute",
+    ("docs/performance/README.md", "benches/compare --only pairs-500 --peers signalbox,nats --runs 9"): "the same",
+    ("docs/performance/README.md", "benches/compare --draw"): "writes into docs/performance",
+    ("docs/performance/README.md", "benches/compare --check"): "judges figures that are the machine's too",
+}
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition, what) -> None:
+    """Polls: other processes' output has no event to wait for."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def clone():
+    """What a reader has: the files as they are committed, and nothing that was built."""
+    with tempfile.TemporaryDirectory(prefix="signalbox-clone-") as folder:
+        path = pathlib.Path(folder) / "signalbox"
+        shutil.copytree(ROOT, path, symlinks=True, ignore=lambda _, names: _NOT_OURS & set(names))
+        yield path
+
+
+class Shell:
+    """The reader's terminals: one for each command that stays."""
+
+    def __init__(self, clone: pathlib.Path):
+        self._staying: list[tuple[Command, subprocess.Popen, str]] = []
+        self._server: subprocess.Popen | None = None
+        self._redis: subprocess.Popen | None = None
+        self._folder = tempfile.TemporaryDirectory()
+        self._cwd = str(clone)
+        self._environment = clean_environment() | self._tools()
+
+    @staticmethod
+    def _tools() -> dict[str, str]:
+        """What is installed or built already, where a reader would have it."""
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        path = [str(binary().parent)]
+        if folder := os.environ.get("SIGNALBOX_TEST_TOOLS"):
+            path.append(f"{folder}/client-python/bin")
+            path.append(os.path.dirname(pathlib.Path(folder, "go-jwt/go-command").read_text().strip()))
+        return {
+            "PATH": os.pathsep.join([*path, os.environ["PATH"]]),
+            "EXAMPLES": str(target / "debug/examples"),
+            # Everything was fetched before, by `tests/all`.
+            "npm_config_prefer_offline": "true",
+            "npm_config_audit": "false",
+            "npm_config_fund": "false",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+
+    def run(self, command: Command) -> None:
+        if "redis://127.0.0.1:6379" in command.line and not self._redis:
+            self._start_redis()
+        if command.starts_server:
+            self.serve(command)
+        elif command.stays:
+            _, output = self._stay(command)
+            # The commands after it count on its being there.
+            wait_until(lambda: self._read(output).endswith("\n"), lambda: f"{command.line}\nprinted nothing")
+        else:
+            self._run_to_its_end(command)
+
+    def serve(self, command: Command) -> None:
+        self._stop_server()
+        assert not answers(PORT), f"port {PORT} is taken: the documents' commands need it"
+        self._server, output = self._stay(command)
+        wait_until(
+            lambda: self._server.poll() is not None or answers(PORT),
+            lambda: f"no server on port {PORT}:\n{self._read(output)}",
+        )
+        assert self._server.poll() is None, self._read(output)
+
+    def _start_redis(self) -> None:
+        if not shutil.which("redis-server"):
+            pytest.skip("tests/all installs redis-server")
+        assert not answers(REDIS_PORT), f"port {REDIS_PORT} is taken: the documents' commands need it"
+        flags = ["--port", str(REDIS_PORT), "--save", "", "--dir", self._folder.name]
+        self._redis = subprocess.Popen(["redis-server", *flags], stdout=subprocess.DEVNULL)
+        wait_until(lambda: answers(REDIS_PORT), lambda: "redis-server did not start")
+
+    def _stay(self, command: Command) -> tuple[subprocess.Popen, str]:
+        path = os.path.join(self._folder.name, str(len(self._staying)))
+        with open(path, "wb") as output:
+            # `exec` makes the process that is started the one that is ended; `env` takes assignments.
+            process = self._start(f"exec env {command.as_run}", output)
+        self._staying.append((command, process, path))
+        return process, path
+
+    def _start(self, script: str, output) -> subprocess.Popen:
+        return subprocess.Popen(
+            ["bash", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            cwd=self._cwd,
+            start_new_session=True,
+        )
+
+    def _read(self, path: str) -> str:
+        with open(path) as output:
+            return output.read()
+
+    def _run_to_its_end(self, command: Command) -> None:
+        line = command.as_run
+        after = os.path.join(self._folder.name, "after")
+        # What it exports, and where it goes, is for those after it.
+        script = f"set -eo pipefail\n{line}\n{{ pwd; env -0; }} >{after}"
+        process = self._start(script, subprocess.PIPE)
+        process.stdin.close()
+        process.stdin = None
+        ours = re.match(r"(?:\w+=\S* +)*(?:signalbox|grpcurl|curl) ", line)
+        try:
+            output = process.communicate(timeout=SECONDS if ours else INSTALL_SECONDS)[0].decode()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(
+                f"{command.line}\ndid not end; it printed:\n{process.communicate()[0].decode()}"
+            ) from None
+        if command.shown:
+            assert matches(command.shown, output, prefix=False), f"{command.line}\n{difference(command.shown, output)}"
+        else:
+            assert process.returncode == 0, f"{command.line}\nfailed:\n{output}"
+        if process.returncode == 0:
+            self._cwd, _, variables = self._read(after).partition("\n")
+            self._environment = dict(one.split("=", 1) for one in variables.split("\0") if one)
+
+    def check_what_stayed(self) -> None:
+        for command, _, path in self._staying:
+            if command.shown:
+                wait_until(
+                    lambda: matches(command.shown, self._read(path), prefix=True),
+                    lambda: f"{command.line}\n{difference(command.shown, self._read(path))}",
+                )
+
+    def _stop_server(self) -> None:
+        if self._server:
+            self._end(self._server)
+            self._server = None
+
+    def _end(self, process: subprocess.Popen) -> None:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+    def close(self) -> None:
+        for _, process, _ in reversed(self._staying):
+            self._end(process)
+        if self._redis:
+            self._end(self._redis)
+        self._folder.cleanup()
+
+
+def runnable(section: Section) -> list[Command]:
+    return [command for command in section.commands if (section.document, command.line) not in NOT_RUN]
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("section", [one for one in sections() if runnable(one)], ids=lambda section: section.name)
+def test_commands(section, clone):
+    """What a document shows is what happens."""
+    commands = runnable(section)
+    shell = Shell(clone)
+    try:
+        if not commands[0].starts_server:
+            shell.serve(Command("signalbox"))
+        for command in commands:
+            shell.run(command)
+        shell.check_what_stayed()
+    finally:
+        shell.close()
+
+
+def test_there_are_commands():
+    """A parser that finds nothing would pass everything."""
+    lines = [command.line for section in sections() for command in section.commands]
+    assert len(lines) > 40, lines
+    assert sum(line.startswith("grpcurl ") for line in lines) >= 4
+    assert {section.document for section in sections()} >= {"README.md", "deploy/Dockerfile", "examples/backend.rs"}
+
+
+def test_every_block_says_what_it_is():
+    """Or a command could hide in one that is none."""
+    for path in MARKDOWN:
+        for language, block in blocks(path):
+            kind = f"{path.relative_to(ROOT)}: ```{language}\n{block}"
+            assert language in COMMANDS | OTHERS, f"say which of {sorted(COMMANDS | OTHERS)} it is:\n{kind}"
+
+
+def test_what_is_not_run_is_there_and_told():
+    """Each exception is of a command that there is, and stands in docs/DEVELOPMENT.md with its reason."""
+    there = {(section.document, command.line) for section in sections() for command in section.commands}
+    assert NOT_RUN.keys() <= there, NOT_RUN.keys() - there
+    text = (ROOT / "docs/DEVELOPMENT.md").read_text().split("\n## Commands that no test runs\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in row.split(" | ")] for row in re.findall(r"^\| (.+) \|$", text, re.MULTILINE)]
+    told = {(row[0], row[1].strip("`")): row[2] for row in rows[1:]}
+    assert told == {(document, line): why for (document, line), why in NOT_RUN.items()}
+    for _, line in NOT_RUN:
+        program = line.split()[0]
+        assert "/" not in program or "=" in program or os.access(ROOT / program, os.X_OK), f"there is no {program}"
+
+
+@functools.cache
+def help_of(command: str) -> str:
+    return subprocess.run(
+        [str(binary()), *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        timeout=SECONDS,
+        check=True,
+    ).stdout
+
+
+def test_commands_within_sentences_are_ones():
+    """`signalbox …` and its flags, and scripts of this repository, wherever they are quoted."""
+    checked = 0
+    for path in MARKDOWN:
+        for quoted in re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text_of(path), flags=re.M | re.S)):
+            where = f"`{quoted}` in {path.relative_to(ROOT)}"
+            if script := re.match(r"(?:tests|benches|deploy|clients)/[\w./-]+", quoted):
+                there = ROOT / script[0].rstrip(".")
+                assert there.exists() or list(ROOT.glob(f"{script[0]}*")), f"{where}: there is none"
+                checked += 1
+            if not (said := re.search(r"\bsignalbox( [a-z][a-z-]*)?((?: [a-z][a-z-]*)?)", quoted)) or "/" in quoted:
+                continue
+            name = (said[1] or "").strip()
+            if f"\n  {name} " not in help_of(""):
+                name = ""
+            if name == "bench" and said[2] and f"\n  {said[2].strip()} " in help_of(name):
+                name += said[2]
+            text = help_of(name)
+            for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", quoted):
+                assert re.search(rf"(?<![\w-]){flag}(?![\w-])", text), f"{where}: signalbox {name} has no {flag}"
+            checked += 1
+    assert checked > 60, checked
+
+
+def anchors(path: pathlib.Path) -> set[str]:
+    """What a heading is called in a link."""
+    titles = re.findall(r"^#+ +(.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_lead_somewhere():
+    checked = 0
+    for path in MARKDOWN:
+        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+            if re.match(r"[a-z]+:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            there = (path.parent / name).resolve() if name else path
+            where = f"{link} in {path.relative_to(ROOT)}"
+            assert there.exists(), f"{where}: there is no {there}"
+            assert not anchor or anchor in anchors(there), f"{where}: no such heading"
+            checked += 1
+    assert checked > 50, checked
