@@ -43,6 +43,13 @@ impl Client {
     /// `HOST:PORT`: any node serves any session. Everything else as
     /// [`builder`](Self::builder) has it unless told otherwise.
     ///
+    /// ```
+    /// use signalbox::client::{Client, ConnectError};
+    ///
+    /// assert!(Client::new(["http://10.0.0.1:50051", "10.0.0.2:50051"]).is_ok());
+    /// assert!(matches!(Client::new(["ftp://10.0.0.1"]), Err(ConnectError::InvalidEndpoint { .. })));
+    /// ```
+    ///
     /// # Errors
     /// `InvalidEndpoint`, also for none.
     pub fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>) -> Result<Self, ConnectError> {
@@ -66,6 +73,22 @@ impl Client {
     /// Joins a session. Each endpoint is tried once: what is wrong at the start
     /// should show at the start. From then on the member comes back by itself,
     /// until it leaves or is told to stop.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, Event, JoinOptions, Signal};
+    ///
+    /// # serving(async |url| {
+    /// let client = Client::new([url])?;
+    /// let (session, mut events) = client.join(JoinOptions::new("demo").connection_data("Ada")).await?;
+    /// session.signal(Signal::new("chat", "hello")).await?;
+    /// assert!(matches!(events.next().await, Some(Event::Joined { .. })));
+    /// let Some(Event::Signal(signal)) = events.next().await else { panic!("a signal") };
+    /// assert_eq!((signal.kind.as_str(), signal.data.as_str()), ("chat", "hello"));
+    /// session.leave().await;
+    /// # Ok(())
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// The last endpoint's [`ConnectError`], or the first refusal that another
@@ -146,6 +169,26 @@ impl ClientBuilder {
     /// token expires (a minute, or a tenth of its life), and after one has. The
     /// argument is the session to be joined; none for a
     /// backend's calls. A failure counts as one of the attempt to connect.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use signalbox::client::{Client, Token, TokenError};
+    ///
+    /// /// Asks whoever signs tokens for one.
+    /// async fn fetch(session: Option<String>) -> Result<String, TokenError> {
+    ///     Ok(format!("a token for {session:?}"))
+    /// }
+    ///
+    /// let client = Client::builder()
+    ///     .endpoint("http://127.0.0.1:50051")
+    ///     .token_with(|session| async {
+    ///         let expires = SystemTime::now() + Duration::from_secs(3_600);
+    ///         Ok(Token::new(fetch(session).await?).expires_at(expires))
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), signalbox::client::ConnectError>(())
+    /// ```
     pub fn token_with<F, R>(mut self, ask: F) -> Self
     where
         F: Fn(Option<String>) -> R + Send + Sync + 'static,

@@ -19,6 +19,17 @@ const RESUME_WINDOW: Duration = Duration::from_secs(60);
 const QUEUE: (usize, usize) = (1_024, 1_048_576);
 
 /// Which session to join, and how.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use signalbox::client::JoinOptions;
+///
+/// let options = JoinOptions::new("demo")
+///     .connection_data("Ada")
+///     .signal_types(["chat"])
+///     .resume_window(Duration::from_secs(120));
+/// ```
 #[derive(Clone, Debug)]
 pub struct JoinOptions {
     pub(super) join: proto::Join,
@@ -102,6 +113,21 @@ impl Signal {
 
     /// Only these connections get it, at most 100. An empty list is refused, so
     /// that a filter that found nobody never turns into a broadcast.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, JoinOptions, Signal};
+    ///
+    /// # serving(async |url| {
+    /// let client = Client::new([url])?;
+    /// let (ada, _) = client.join(JoinOptions::new("demo")).await?;
+    /// let (bob, _) = client.join(JoinOptions::new("demo")).await?;
+    /// let gone = "00000000-0000-4000-8000-000000000000";
+    /// let accepted = ada.signal(Signal::new("chat", "psst").to([bob.connection_id(), gone.into()])).await?;
+    /// assert_eq!(accepted.not_connected, [gone]);
+    /// # Ok(())
+    /// # });
+    /// ```
     #[must_use]
     pub fn to<T: Into<String>>(mut self, connection_ids: impl IntoIterator<Item = T>) -> Self {
         let connection_ids = connection_ids.into_iter().map(Into::into).collect();

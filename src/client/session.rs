@@ -44,6 +44,18 @@ impl Session {
     /// Who is in the session, this client too, in the order of joining: always
     /// what the events that were taken say. If nobody takes events, because
     /// [`Events`] was dropped, it follows by itself.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, JoinOptions};
+    ///
+    /// # serving(async |url| {
+    /// let (session, _events) = Client::new([url])?.join(JoinOptions::new("demo").connection_data("Ada")).await?;
+    /// let there: Vec<_> = session.connections().into_iter().map(|one| one.data).collect();
+    /// assert_eq!(there, ["Ada"]);
+    /// # Ok(())
+    /// # });
+    /// ```
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
         self.shared.view(|view| view.connections().to_vec())
@@ -56,6 +68,23 @@ impl Session {
     /// and the server's rate limit allows. Dropping the future changes nothing
     /// about that: the signal is sent all the same, and only its outcome is
     /// not told.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, JoinOptions, SendError, Signal};
+    ///
+    /// # serving(async |url| {
+    /// let (session, _events) = Client::new([url])?.join(JoinOptions::new("demo")).await?;
+    /// // Both are on their way, in this order, before the first has its outcome.
+    /// let first = session.signal(Signal::new("chat", "one"));
+    /// let second = session.signal(Signal::new("chat", "two"));
+    /// assert!(first.await?.sequence < second.await?.sequence);
+    ///
+    /// let Err(SendError::Refused(refusal)) = session.signal(Signal::new("no type", "")).await else { panic!("refused") };
+    /// assert_eq!(refusal.reason, "SIGNAL_TYPE_INVALID");
+    /// # Ok(())
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// The future's: see [`SendError`]. A signal over a limit is refused here,
@@ -89,6 +118,20 @@ impl Session {
     ///
     /// To have the server send only some types at all, see
     /// [`JoinOptions::signal_types`](super::JoinOptions::signal_types).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, JoinOptions, Signal};
+    ///
+    /// # serving(async |url| {
+    /// let (session, _events) = Client::new([url])?.join(JoinOptions::new("demo")).await?;
+    /// let mut chat = session.on_type("chat");
+    /// session.signal(Signal::new("typing", "")).await?;
+    /// session.signal(Signal::new("chat", "hello")).await?;
+    /// assert_eq!(chat.next().await.map(|signal| signal.data).as_deref(), Some("hello"));
+    /// # Ok(())
+    /// # });
+    /// ```
     #[must_use]
     pub fn on_type(&self, kind: impl Into<String>) -> Signals {
         Signals(self.shared.filter(kind.into()))

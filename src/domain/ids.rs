@@ -32,6 +32,16 @@ impl SessionId {
     /// Parses a name of 1 to `limits.max_session_id_bytes` visible ASCII
     /// characters (0x21 to 0x7E).
     ///
+    /// ```
+    /// use signalbox::domain::{Limits, Reason, SessionId};
+    ///
+    /// let limits = Limits::default();
+    /// assert_eq!(SessionId::parse("demo", &limits, "session_id")?.as_str(), "demo");
+    /// let refusal = SessionId::parse("a demo", &limits, "session_id").unwrap_err();
+    /// assert_eq!((refusal.reason, refusal.field), (Reason::SessionIdInvalid, Some("session_id")));
+    /// # Ok::<(), signalbox::domain::Refusal>(())
+    /// ```
+    ///
     /// # Errors
     /// `SESSION_ID_INVALID`, blaming `field`.
     pub fn parse(text: &str, limits: &Limits, field: &'static str) -> Result<Self, Refusal> {
@@ -105,6 +115,14 @@ impl ConnectionId {
 
     /// Parses the one spelling that the server writes: hyphenated, lower case.
     /// Anything else can't be a connection's name.
+    ///
+    /// ```
+    /// use signalbox::domain::ConnectionId;
+    ///
+    /// let text = "006c501f-5dff-4162-af0f-5e2a8db25b3a";
+    /// assert_eq!(ConnectionId::parse(text).map(|id| id.to_string()).as_deref(), Some(text));
+    /// assert!(ConnectionId::parse(&text.to_uppercase()).is_none());
+    /// ```
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::parse_bytes(text.as_bytes())
@@ -242,6 +260,15 @@ pub struct IdempotencyKey(Arc<str>);
 
 impl IdempotencyKey {
     /// Parses a key; the empty text is none.
+    ///
+    /// ```
+    /// use signalbox::domain::IdempotencyKey;
+    ///
+    /// assert!(IdempotencyKey::parse("order 17")?.is_some());
+    /// assert!(IdempotencyKey::parse("")?.is_none());
+    /// assert!(IdempotencyKey::parse(&"x".repeat(129)).is_err());
+    /// # Ok::<(), signalbox::domain::Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// `IDEMPOTENCY_KEY_INVALID` over 128 bytes, blaming `idempotency_key`.

@@ -44,6 +44,14 @@ impl Code {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident, retry $retry:literal, may_have_happened $may:literal;)*) => {
         /// A stable reason, for programs. The names are the wire's.
+        ///
+        /// ```
+        /// use signalbox::domain::{Code, Reason};
+        ///
+        /// let reason = Reason::ALL.iter().find(|one| one.name() == "RATE_LIMITED").unwrap();
+        /// assert_eq!(reason.code(), Code::ResourceExhausted);
+        /// assert!(reason.retry_helps() && !reason.may_have_happened());
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $($(#[$doc])* $variant,)*

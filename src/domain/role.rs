@@ -1,6 +1,13 @@
 //! What a connection may do.
 
 /// A connection's role, each allowed what the one before it is.
+///
+/// ```
+/// use signalbox::domain::Role;
+///
+/// assert!(Role::Moderator > Role::Publisher);
+/// assert!(!Role::Subscriber.may_signal());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Joins and receives.

@@ -12,6 +12,16 @@ pub struct SignalType(String);
 impl SignalType {
     /// Parses a type.
     ///
+    /// ```
+    /// use signalbox::domain::{Reason, SignalType};
+    ///
+    /// assert_eq!(SignalType::parse("chat".into(), "signal.type")?.as_str(), "chat");
+    /// let refusal = SignalType::parse("chat/1".into(), "signal.type").unwrap_err();
+    /// assert_eq!(refusal.reason, Reason::SignalTypeInvalid);
+    /// assert!(refusal.message.contains("'/' at byte 4"));
+    /// # Ok::<(), signalbox::domain::Refusal>(())
+    /// ```
+    ///
     /// # Errors
     /// `SIGNAL_TYPE_TOO_LARGE` or `SIGNAL_TYPE_INVALID`, blaming `field`.
     pub fn parse(text: String, field: &'static str) -> Result<Self, Refusal> {
@@ -50,6 +60,16 @@ pub struct Signal {
 
 impl Signal {
     /// Parses a signal; fields are blamed as `signal.type` and `signal.data`.
+    ///
+    /// ```
+    /// use signalbox::domain::{MAX_DATA_BYTES, Reason, Signal};
+    ///
+    /// let signal = Signal::parse("chat".into(), "hello".into())?;
+    /// assert_eq!((signal.kind().as_str(), signal.data()), ("chat", "hello"));
+    /// let refusal = Signal::parse("chat".into(), "x".repeat(MAX_DATA_BYTES + 1)).unwrap_err();
+    /// assert_eq!(refusal.reason, Reason::SignalDataTooLarge);
+    /// # Ok::<(), signalbox::domain::Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// `SIGNAL_TYPE_TOO_LARGE`, `SIGNAL_TYPE_INVALID`, `SIGNAL_DATA_TOO_LARGE`.
@@ -98,6 +118,15 @@ pub struct SignalTypes(Vec<SignalType>);
 
 impl SignalTypes {
     /// Parses a filter; an empty one admits all.
+    ///
+    /// ```
+    /// use signalbox::domain::{Limits, SignalType, SignalTypes};
+    ///
+    /// let wanted = SignalTypes::parse(vec!["chat".into()], &Limits::default(), "join.signal_types")?;
+    /// assert!(wanted.admit(&SignalType::parse("chat".into(), "type")?));
+    /// assert!(!wanted.admit(&SignalType::parse("typing".into(), "type")?));
+    /// # Ok::<(), signalbox::domain::Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// As [`SignalType::parse`], and `SIGNAL_TYPE_INVALID` when there are more
@@ -180,6 +209,17 @@ pub struct Recipients(Vec<Named>);
 
 impl Recipients {
     /// Parses a list of ids; those named twice count once from here on.
+    ///
+    /// ```
+    /// use signalbox::domain::{Limits, Reason, Recipients};
+    ///
+    /// let id = String::from("006c501f-5dff-4162-af0f-5e2a8db25b3a");
+    /// assert_eq!(Recipients::parse(vec![id.clone(), id], &Limits::default())?.named().len(), 1);
+    /// // A filter that found nobody is no broadcast.
+    /// let refusal = Recipients::parse(vec![], &Limits::default()).unwrap_err();
+    /// assert_eq!(refusal.reason, Reason::RecipientsInvalid);
+    /// # Ok::<(), signalbox::domain::Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// `RECIPIENTS_INVALID` for none, for more than `limits.max_recipients`, or

@@ -1,4 +1,34 @@
 //! The whole server: composed, bound, drained. Layer 5.
+//!
+//! In a program of one's own, with the command's flags (`clap` with `derive`), or with a
+//! [`Config`] made otherwise:
+//!
+//! ```
+//! use clap::Parser;
+//! use signalbox::server::{ServeArgs, Server};
+//! use tokio::sync::oneshot;
+//!
+//! #[derive(Parser)]
+//! struct Flags {
+//!     #[command(flatten)]
+//!     serve: ServeArgs,
+//! }
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let flags = Flags::parse_from(["mine", "--listen", "127.0.0.1:0", "--admin-listen", "none"]);
+//! let server = Server::bind(flags.serve.check()?)?;
+//! println!("serving at http://{}", server.grpc_address()?);
+//!
+//! let (stop, stopped) = oneshot::channel::<()>();
+//! let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
+//! // Its clients are told to come back elsewhere, and when; then it ends.
+//! drop(stop);
+//! serving.await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod admin;
 mod config;

@@ -69,6 +69,26 @@ impl ServerClient {
     /// Sends a signal into a session, from nobody in it. Await it; nothing is
     /// sent before. [`Signal::retry_after_reconnect`] means nothing here.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{CallError, Client, JoinOptions, Signal};
+    ///
+    /// # serving(async |url| {
+    /// let client = Client::new([url])?;
+    /// let backend = client.server();
+    /// let greeting = || Signal::new("greeting", "hello");
+    /// let Err(CallError::Refused(refusal)) = backend.send_from_server("demo", greeting()).await else { panic!("refused") };
+    /// assert_eq!(refusal.reason, "SESSION_NOT_FOUND");
+    ///
+    /// let (_session, _events) = client.join(JoinOptions::new("demo")).await?;
+    /// let sent = backend.send_from_server("demo", greeting()).idempotency_key("order 17").await?;
+    /// assert_eq!(sent.recipient_count, 1);
+    /// let again = backend.send_from_server("demo", greeting()).idempotency_key("order 17").await?;
+    /// assert_eq!(again.sequence, sent.sequence);
+    /// # Ok(())
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// `Refused`: nothing was sent. A signal over a limit that no server can
     /// change is refused here, with the reason that the server would give.
@@ -87,6 +107,19 @@ impl ServerClient {
     }
 
     /// The sessions that exist, in the order of their ids.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, JoinOptions};
+    ///
+    /// # serving(async |url| {
+    /// let client = Client::new([url])?;
+    /// let (_session, _events) = client.join(JoinOptions::new("demo")).await?;
+    /// let names: Vec<_> = client.server().list_sessions().all().await?.into_iter().map(|one| one.session_id).collect();
+    /// assert_eq!(names, ["demo"]);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn list_sessions(&self) -> Listing<SessionInfo> {
         Listing::new(Arc::clone(&self.caller), |caller, page_size, page_token| {
             Box::pin(async move {
@@ -164,6 +197,21 @@ impl ServerClient {
     /// there, then [`WatchEvent::SnapshotComplete`], then what changes, with no
     /// gap between and nothing twice. The changes of one session come in its
     /// order.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// use signalbox::client::{Client, JoinOptions, WatchEvent};
+    ///
+    /// # serving(async |url| {
+    /// let client = Client::new([url])?;
+    /// let mut watch = client.server().watch_sessions(Some("demo")).await?;
+    /// assert!(matches!(watch.next().await, Some(Ok(WatchEvent::SnapshotComplete))));
+    /// let (_session, _events) = client.join(JoinOptions::new("demo")).await?;
+    /// assert!(matches!(watch.next().await, Some(Ok(WatchEvent::SessionStarted { .. }))));
+    /// assert!(matches!(watch.next().await, Some(Ok(WatchEvent::ConnectionCreated { .. }))));
+    /// # Ok(())
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// `Refused` or `Connect`; so does a watch that breaks end.
