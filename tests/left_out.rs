@@ -3,8 +3,8 @@
 
 fn main() {
     println!(
-        "\nleft out here, run by tests/all: Python against the release binary, README.md's commands, the same over \
+        "\nleft out here, run by tests/all: Python against the release binary, the documents' commands, the same over \
          Redis, h2spec, \
-         counting the instructions of the hot paths, buf lint"
+         counting the instructions of the hot paths, buf lint and breaking, packages"
     );
 }

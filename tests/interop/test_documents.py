@@ -53,6 +53,9 @@ NOT_RUN = {
     ("docs/ATTACKS.md", "tests/attack/run 5"): "takes minutes, and judges latencies, which are the machine's too",
     ("docs/ATTACKS.md", "tests/attack/run 10 rapid-reset window"): "the same",
     ("docs/BENCHMARKS.md", "benches/compare"): "installs five other servers, and takes an hour",
+    ("docs/DEVELOPMENT.md", "deploy/package"): (
+        "builds for ten minutes; tests/interop/test_package.py runs the rest of it"
+    ),
     ("docs/DEVELOPMENT.md", "tests/all"): "is what runs this",
     ("docs/DEVELOPMENT.md", "tests/long-run 600"): "takes ten minutes; `cargo test` plays for a moment",
     ("docs/DEVELOPMENT.md", "tests/long-run-many 3"): "takes half an hour",

@@ -24,6 +24,16 @@ pub use sessions::{Listing, SessionInfo, Watch, WatchEvent};
 /// clones share their connections, one for each endpoint, opened when it is
 /// needed.
 ///
+/// ```no_run
+/// # use signalbox::client::{Client, Signal};
+/// # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+/// let backend = Client::new(["http://127.0.0.1:50051"])?.server();
+/// let sent = backend.send_from_server("demo", Signal::new("greeting", "hello")).await?;
+/// println!("to {} connections", sent.recipient_count);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Attempts
 ///
 /// A call is made again as long as that is safe and may help: when a server
