@@ -331,3 +331,11 @@ def test_links_lead_somewhere():
             assert not anchor or anchor in anchors(there), f"{where}: no such heading"
             checked += 1
     assert checked > 50, checked
+
+
+def test_every_alert_is_explained():
+    """Where it leads, and nothing that is no alert."""
+    rules = ROOT / "deploy/prometheus/alerts.yml"
+    alerts = re.findall(r"^ *- alert: (\w+)$", rules.read_text(), re.MULTILINE)
+    section = (ROOT / "docs/OPERATIONS.md").read_text().split("\n## Alerts\n")[1].split("\n## ")[0]
+    assert len(alerts) > 10 and re.findall(r"^### (\w+)$", section, re.MULTILINE) == alerts
