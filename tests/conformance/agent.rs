@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -42,10 +42,17 @@ impl Language {
                 let web = of("TS, web", vec!["node".into(), typescript, "web".into()]);
                 found.push(Self { flags: &["--cors-origin", "*"], ..web });
                 found.push(of("Go", vec![tools.join("client-go-agent")]));
+                found.push(of("Java", java(&tools.join("client-java"))));
             }
         }
         found
     }
+}
+
+/// All of its jars, and settings with which a machine of its own for each member starts soon.
+fn java(jars: &Path) -> Vec<PathBuf> {
+    let path = format!("{jars}/classes:{jars}/*", jars = jars.display());
+    ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", &path, "Agent"].map(PathBuf::from).into()
 }
 
 /// Beside the tests, where cargo has built it.

@@ -18,7 +18,14 @@ public sealed interface Event {
      * @param sequence the place in the session's order
      */
     record There(Connection connection, List<Connection> connections, long epoch, long sequence) {
-        /** With a copy of the list. */
+        /**
+         * With a copy of the list.
+         *
+         * @param connection the same
+         * @param connections the same
+         * @param epoch the same
+         * @param sequence the same
+         */
         public There {
             connections = List.copyOf(connections);
         }

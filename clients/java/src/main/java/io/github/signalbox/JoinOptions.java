@@ -30,6 +30,13 @@ public record JoinOptions(
     /**
      * With a copy of the list.
      *
+     * @param connectionData the same
+     * @param resumeWindow the same
+     * @param signalTypes the same
+     * @param suppressConnectionEvents the same
+     * @param suppressOwnSignals the same
+     * @param maxQueuedSends the same
+     * @param maxQueuedBytes the same
      * @throws IllegalArgumentException if a number or the window is below 0, or a string isn't
      *     Unicode
      */

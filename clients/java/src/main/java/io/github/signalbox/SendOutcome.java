@@ -12,7 +12,13 @@ public sealed interface SendOutcome {
      * @param notConnectedIds the recipients that are not connected; the others get it
      */
     record Accepted(long sequence, long epoch, List<String> notConnectedIds) implements SendOutcome {
-        /** With a copy of the list. */
+        /**
+         * With a copy of the list.
+         *
+         * @param sequence the same
+         * @param epoch the same
+         * @param notConnectedIds the same
+         */
         public Accepted {
             notConnectedIds = List.copyOf(notConnectedIds);
         }

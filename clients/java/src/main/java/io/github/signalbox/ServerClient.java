@@ -62,7 +62,13 @@ public final class ServerClient implements AutoCloseable {
      * @param notConnectedIds the recipients that are not connected
      */
     public record Sent(long sequence, int recipientCount, List<String> notConnectedIds) {
-        /** With a copy of the list. */
+        /**
+         * With a copy of the list.
+         *
+         * @param sequence the same
+         * @param recipientCount the same
+         * @param notConnectedIds the same
+         */
         public Sent {
             notConnectedIds = List.copyOf(notConnectedIds);
         }

@@ -19,6 +19,10 @@ public record Signal(String type, String data, Optional<List<String>> to, boolea
     /**
      * With a copy of the list.
      *
+     * @param type the same
+     * @param data the same
+     * @param to the same
+     * @param retryAfterReconnect the same
      * @throws IllegalArgumentException if a string isn't Unicode: it has half of a surrogate pair
      */
     public Signal {
