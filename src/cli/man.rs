@@ -45,9 +45,6 @@ fn name(command: &Command) -> String {
 
 fn page(command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    Man::new(command)
-        .manual("Signalbox")
-        .source(concat!("signalbox ", env!("CARGO_PKG_VERSION")))
-        .render(&mut page)?;
+    Man::new(command).manual("Signalbox").source(concat!("signalbox ", env!("CARGO_PKG_VERSION"))).render(&mut page)?;
     Ok(page)
 }

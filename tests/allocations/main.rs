@@ -38,6 +38,7 @@ fn config() -> Config {
         tls: None,
         engine: EngineSettings::Memory,
         reflection: true,
+        origins: Default::default(),
         capacity: Capacity::default(),
         max_streams_per_transport: 0,
         transports: TransportCaps::default(),

@@ -52,7 +52,9 @@ impl Language {
 /// All of its jars, and settings with which a machine of its own for each member starts soon.
 fn java(jars: &Path) -> Vec<PathBuf> {
     let path = format!("{jars}/classes:{jars}/*", jars = jars.display());
-    ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", &path, "Agent"].map(PathBuf::from).into()
+    ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", &path, "Agent"]
+        .map(PathBuf::from)
+        .into()
 }
 
 /// Beside the tests, where cargo has built it.
