@@ -60,7 +60,13 @@ impl RestSettings {
     pub(super) fn gate(self, clock: Arc<dyn Clock>) -> Result<(ProjectGate, impl Future<Output = ()> + Send), String> {
         let mut watched = None;
         let gate = match self.read()? {
-            None => ProjectGate::Open,
+            None => {
+                let address = self.listen;
+                if !address.ip().is_loopback() {
+                    tracing::warn!(%address, "open to everyone who reaches this address by REST: there are no projects' keys");
+                }
+                ProjectGate::Open
+            }
             Some(contents) => {
                 let keys = self.keys(&contents)?;
                 tracing::info!(?keys, "REST calls need a project's token");

@@ -244,6 +244,9 @@ async fn rest_is_off_unless_told_and_the_banner_says_where_it_is() {
     let (status, body) = http_get(rest, "/").await;
     assert!(status == 404 && body.contains("/v2/project/KEY"), "{status}: {body}");
     assert_eq!(serving.stop().await.code, 0);
+    let serving = Serving::start(with(&["--rest", "0.0.0.0:0", "--insecure-open"])).await;
+    let done = serving.stop().await;
+    assert!(done.err.contains("open to everyone who reaches this address by REST"), "{done:?}");
 }
 
 #[tokio::test]
