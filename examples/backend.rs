@@ -5,6 +5,7 @@
 //! $ cargo run --example backend
 //! watching http://127.0.0.1:50051
 //! demo: greeted 3597ef28-83b1-49df-a9c1-b331aeb9aa75 (sequence 2)
+//! $ signalbox join demo
 //! ```
 //!
 //! An argument names another server; with `--once` it ends after a greeting.

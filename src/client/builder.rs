@@ -75,10 +75,10 @@ impl Client {
     /// until it leaves or is told to stop.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, Event, JoinOptions, Signal};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let client = Client::new([url])?;
     /// let (session, mut events) = client.join(JoinOptions::new("demo").connection_data("Ada")).await?;
     /// session.signal(Signal::new("chat", "hello")).await?;

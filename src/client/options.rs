@@ -115,10 +115,10 @@ impl Signal {
     /// that a filter that found nobody never turns into a broadcast.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, JoinOptions, Signal};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let client = Client::new([url])?;
     /// let (ada, _) = client.join(JoinOptions::new("demo")).await?;
     /// let (bob, _) = client.join(JoinOptions::new("demo")).await?;

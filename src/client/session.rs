@@ -46,10 +46,10 @@ impl Session {
     /// [`Events`] was dropped, it follows by itself.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, JoinOptions};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let (session, _events) = Client::new([url])?.join(JoinOptions::new("demo").connection_data("Ada")).await?;
     /// let there: Vec<_> = session.connections().into_iter().map(|one| one.data).collect();
     /// assert_eq!(there, ["Ada"]);
@@ -70,10 +70,10 @@ impl Session {
     /// not told.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, JoinOptions, SendError, Signal};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let (session, _events) = Client::new([url])?.join(JoinOptions::new("demo")).await?;
     /// // Both are on their way, in this order, before the first has its outcome.
     /// let first = session.signal(Signal::new("chat", "one"));
@@ -120,10 +120,10 @@ impl Session {
     /// [`JoinOptions::signal_types`](super::JoinOptions::signal_types).
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, JoinOptions, Signal};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let (session, _events) = Client::new([url])?.join(JoinOptions::new("demo")).await?;
     /// let mut chat = session.on_type("chat");
     /// session.signal(Signal::new("typing", "")).await?;

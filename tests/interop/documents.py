@@ -8,6 +8,7 @@ within one for any text.
 
 import dataclasses
 import difflib
+import os
 import pathlib
 import re
 
@@ -21,7 +22,9 @@ _NOT_OURS = {".git", "node_modules", "target", "dist", "build", ".venv"}
 _FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## +(.*)$", re.MULTILINE)
 _ASSIGNMENTS = r"(?:\w+=\S* +)*"
-_STAYS = re.compile(r"/Join\b|/WatchSessions\b|\bsignalbox (?:join|watch)\b|--example (?:chat|backend)\b")
+_STAYS = re.compile(
+    r"/Join\b|/WatchSessions\b|\bsignalbox (?:join|top|watch)\b|--example (?:chat|backend)\b|\bnpm start\b"
+)
 # What cargo says before the program does.
 _CARGO = re.compile(r"^ *(Compiling|Finished|Running|Downloaded|Downloading|Updating) ")
 
@@ -45,7 +48,7 @@ def _found(*patterns: str) -> list[pathlib.Path]:
 
 MARKDOWN = _found("**/*.md")
 # Their comments may hold commands: indented by three in `#`, in blocks in `//!`.
-COMMENTED = _found("deploy/**/*", "examples/*.rs")
+COMMENTED = [path for path in _found("deploy/**/*", "examples/*.rs") if not os.access(path, os.X_OK)]
 
 
 @dataclasses.dataclass(frozen=True)

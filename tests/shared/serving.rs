@@ -6,7 +6,7 @@ struct Flags {
     serve: signalbox::server::ServeArgs,
 }
 
-fn serving(work: impl AsyncFnOnce(String) -> Result<(), Box<dyn std::error::Error>>) {
+pub fn serving(work: impl AsyncFnOnce(String) -> Result<(), Box<dyn std::error::Error>>) {
     let flags = ["example", "--listen", "127.0.0.1:0", "--admin-listen", "none"];
     let config = <Flags as clap::Parser>::parse_from(flags).serve.check().unwrap();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -80,10 +80,10 @@ impl ServerClient {
     /// sent before. [`Signal::retry_after_reconnect`] means nothing here.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{CallError, Client, JoinOptions, Signal};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let client = Client::new([url])?;
     /// let backend = client.server();
     /// let greeting = || Signal::new("greeting", "hello");
@@ -119,10 +119,10 @@ impl ServerClient {
     /// The sessions that exist, in the order of their ids.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, JoinOptions};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let client = Client::new([url])?;
     /// let (_session, _events) = client.join(JoinOptions::new("demo")).await?;
     /// let names: Vec<_> = client.server().list_sessions().all().await?.into_iter().map(|one| one.session_id).collect();
@@ -209,10 +209,10 @@ impl ServerClient {
     /// order.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs"));
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/serving.rs")); }
     /// use signalbox::client::{Client, JoinOptions, WatchEvent};
     ///
-    /// # serving(async |url| {
+    /// # example::serving(async |url| {
     /// let client = Client::new([url])?;
     /// let mut watch = client.server().watch_sessions(Some("demo")).await?;
     /// assert!(matches!(watch.next().await, Some(Ok(WatchEvent::SnapshotComplete))));
