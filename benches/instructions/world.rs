@@ -23,7 +23,7 @@ use signalbox::{
     hub::{Capacity, Hub},
     proto::{JoinResponse, join_response::Event},
     random::{NoRandomness, Random},
-    telemetry::Registry,
+    telemetry::{Registry, Tracer},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -144,6 +144,7 @@ impl World {
             routes,
             max_streams: 0,
             rates: Rates::default(),
+            tracer: Tracer::default(),
         });
         Self { settings, control: Arc::default(), _entered: runtime.enter() }
     }

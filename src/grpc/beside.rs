@@ -11,7 +11,7 @@ use crate::{
     engine::BoxFuture,
     proto::{LeaveRequest, LeaveResponse, SendRequest, SendResponse, send_request::Frame},
     session::{Command, unknown_connection},
-    telemetry::{UnaryMethod, audit},
+    telemetry::{CallSpan, Note, UnaryMethod, audit},
 };
 
 use super::{PeerAddress, Services, parse, signaling::answer, wire};
@@ -25,24 +25,48 @@ struct Asking {
     peer: Option<PeerAddress>,
 }
 
+/// What a call has beside its message.
+struct Head {
+    metadata: HeaderMap,
+    peer: Option<PeerAddress>,
+    span: Option<Arc<CallSpan>>,
+}
+
+impl Head {
+    fn of<T>(request: tonic::Request<T>) -> (Self, T) {
+        let (metadata, extensions, message) = request.into_parts();
+        let (peer, span) = (extensions.get().copied(), extensions.get().cloned());
+        (Self { metadata: metadata.into_headers(), peer, span }, message)
+    }
+
+    fn note(&self, note: Note<'_>) {
+        if let Some(span) = &self.span {
+            span.note(note);
+        }
+    }
+}
+
 impl Services {
     /// Lets a member call this.
     fn asking(
         &self,
-        metadata: &HeaderMap,
-        peer: Option<PeerAddress>,
+        head: &Head,
         what: &str,
         (session, connection, token): (String, String, String),
     ) -> Result<Asking, Refusal> {
         let session = SessionId::parse(&session, &self.limits, "session_id")?;
-        let grant = self.gate.join(metadata, &session).map_err(|denied| {
-            let who = audit::Who { subject: denied.subject.as_deref(), address: peer.map(|peer| peer.0) };
+        head.note(Note::Session(&session));
+        let grant = self.gate.join(&head.metadata, &session).map_err(|denied| {
+            let who = audit::Who { subject: denied.subject.as_deref(), address: head.peer.map(|peer| peer.0) };
             audit::refused(who, what, &denied.refusal);
             Refusal { field: denied.refusal.field.map(|_| "session_id"), ..denied.refusal }
         })?;
         self.hub.takes_signals()?;
         let (connection, token) = (ConnectionId::parse(&connection), ResumeToken::presented(token));
-        Ok(Asking { session, connection, token, grant, peer })
+        if let Some(connection) = connection {
+            head.note(Note::Connection(connection));
+        }
+        Ok(Asking { session, connection, token, grant, peer: head.peer })
     }
 
     async fn do_beside(&self, asking: Asking, command: Command) -> Result<Option<crate::session::SendResult>, Refusal> {
@@ -63,14 +87,9 @@ impl Asking {
     }
 }
 
-async fn send(
-    services: &Services,
-    metadata: &HeaderMap,
-    peer: Option<PeerAddress>,
-    request: SendRequest,
-) -> Result<SendResponse, Refusal> {
+async fn send(services: &Services, head: &Head, request: SendRequest) -> Result<SendResponse, Refusal> {
     let SendRequest { session_id, connection_id, resume_token, frame } = request;
-    let asking = services.asking(metadata, peer, "Send", (session_id, connection_id, resume_token))?;
+    let asking = services.asking(head, "Send", (session_id, connection_id, resume_token))?;
     let command = match frame {
         Some(Frame::Send(send)) => {
             let (id, may) = (send.send_id, asking.check(Action::Signal));
@@ -90,18 +109,17 @@ async fn send(
         }
     };
     // Only a leave has no outcome.
-    let result = services.do_beside(asking, command).await?.as_ref().map(wire::to_send_result);
+    let result = services.do_beside(asking, command).await?;
+    if let Some(Ok(accepted)) = result.as_ref().map(|result| &result.outcome) {
+        head.note(Note::Sequence(accepted.sequence));
+    }
+    let result = result.as_ref().map(wire::to_send_result);
     Ok(SendResponse { result })
 }
 
-async fn leave(
-    services: &Services,
-    metadata: &HeaderMap,
-    peer: Option<PeerAddress>,
-    request: LeaveRequest,
-) -> Result<LeaveResponse, Refusal> {
+async fn leave(services: &Services, head: &Head, request: LeaveRequest) -> Result<LeaveResponse, Refusal> {
     let LeaveRequest { session_id, connection_id, resume_token } = request;
-    let asking = services.asking(metadata, peer, "Leave", (session_id, connection_id, resume_token))?;
+    let asking = services.asking(head, "Leave", (session_id, connection_id, resume_token))?;
     services.do_beside(asking, Command::Leave).await?;
     Ok(LeaveResponse {})
 }
@@ -118,9 +136,8 @@ impl UnaryService<SendRequest> for Beside {
     fn call(&mut self, request: tonic::Request<SendRequest>) -> Self::Future {
         let services = Arc::clone(&self.0);
         Box::pin(async move {
-            let (metadata, extensions, request) = request.into_parts();
-            let (metadata, peer) = (metadata.into_headers(), extensions.get().copied());
-            answer(&services, UnaryMethod::Send, send(&services, &metadata, peer, request)).await
+            let (head, request) = Head::of(request);
+            answer(&services, UnaryMethod::Send, send(&services, &head, request)).await
         })
     }
 }
@@ -132,9 +149,8 @@ impl UnaryService<LeaveRequest> for Beside {
     fn call(&mut self, request: tonic::Request<LeaveRequest>) -> Self::Future {
         let services = Arc::clone(&self.0);
         Box::pin(async move {
-            let (metadata, extensions, request) = request.into_parts();
-            let (metadata, peer) = (metadata.into_headers(), extensions.get().copied());
-            answer(&services, UnaryMethod::Leave, leave(&services, &metadata, peer, request)).await
+            let (head, request) = Head::of(request);
+            answer(&services, UnaryMethod::Leave, leave(&services, &head, request)).await
         })
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     proto,
     random::NoRandomness,
     session::{Command, Join, Outcome},
-    telemetry::{Cap, audit},
+    telemetry::{Cap, Note, Sent, audit},
 };
 
 use super::{
@@ -177,6 +177,10 @@ impl Reader {
     ) -> Result<Joined, Refusal> {
         let limits = &self.services.limits;
         let session = SessionId::parse(&join.session_id, limits, "join.session_id")?;
+        let span = self.outbox.span();
+        if let Some(span) = span {
+            span.note(Note::Session(&session));
+        }
         let grant = self.services.gate.join(metadata, &session).map_err(|denied| {
             let who = audit::Who { subject: denied.subject.as_deref(), address: self.address };
             audit::refused(who, "a join", &denied.refusal);
@@ -207,10 +211,15 @@ impl Reader {
         let connection = admission.info.id;
         tracing::debug!(%session, %connection, outcome = ?admission.outcome, sequence = admission.sequence, "joined");
         let metrics = self.services.hub.metrics();
-        match admission.outcome {
-            Outcome::New => metrics.joins.increment(1),
-            Outcome::Resumed => metrics.resumes.increment(1),
-            Outcome::ResumedWithGap => metrics.resumes_with_gap.increment(1),
+        let (counter, outcome) = match admission.outcome {
+            Outcome::New => (&metrics.joins, "new"),
+            Outcome::Resumed => (&metrics.resumes, "resumed"),
+            Outcome::ResumedWithGap => (&metrics.resumes_with_gap, "resumed_with_gap"),
+        };
+        counter.increment(1);
+        if let Some(span) = span {
+            span.note(Note::Connection(connection));
+            span.note(Note::Outcome(outcome));
         }
         let (resumable, is_new) = (!admission.window.is_zero(), admission.outcome == Outcome::New);
         let held = wire::preamble_held(&admission);
@@ -258,10 +267,12 @@ impl Reader {
             }
             Request::Send(..) | Request::Disconnect(..) if self.outbox.is_ending() => Taken::Nothing,
             Request::Send(id, attempt) => {
+                self.trace(Sent::Signal, id);
                 let may = self.begin_send(id).and_then(|()| self.check(grant, Action::Signal));
                 Taken::Command(Command::Send(id, may.and(attempt)))
             }
             Request::Disconnect(id, whom) => {
+                self.trace(Sent::Disconnect, id);
                 let may = self.begin_send(id).and_then(|()| self.check(grant, Action::Disconnect));
                 if may.is_ok() {
                     audit::disconnects(self.who(grant), None, &whom);
@@ -272,6 +283,13 @@ impl Reader {
             Request::Join(_) => Taken::Refused(
                 Refusal::new(Reason::AlreadyJoined, "a second join frame; a stream joins once").field("frame"),
             ),
+        }
+    }
+
+    /// Something was read whose outcome is told to a trace.
+    fn trace(&self, what: Sent, id: SendId) {
+        if let Some(span) = self.outbox.span() {
+            span.sent(what, id);
         }
     }
 

@@ -5,6 +5,7 @@ mod beside;
 mod body;
 mod frames;
 mod join;
+mod methods;
 mod outgoing;
 mod overload;
 mod parse;

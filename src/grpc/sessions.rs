@@ -25,7 +25,7 @@ use crate::{
         watch_sessions_response::Event,
     },
     session::Facts,
-    telemetry::{UnaryMethod, audit},
+    telemetry::{CallSpan, Note, UnaryMethod, audit},
 };
 
 use super::{
@@ -89,6 +89,15 @@ impl Sessions {
         SessionId::parse(text, &self.services.limits, "session_id")
     }
 
+    /// The same, for a call that may be traced.
+    fn session(&self, text: &str, span: Option<&CallSpan>) -> Result<SessionId, Refusal> {
+        self.session_id(text).inspect(|session| {
+            if let Some(span) = span {
+                span.note(Note::Session(session));
+            }
+        })
+    }
+
     async fn sessions(&self, request: ListSessionsRequest) -> Result<ListSessionsResponse, Refusal> {
         let after = PageToken::read(&request.page_token)?.map(|token| match token {
             PageToken::Session(id) => self.session_id(&id).map_err(|_| wrong_token()),
@@ -102,8 +111,12 @@ impl Sessions {
         })
     }
 
-    async fn connections(&self, request: ListConnectionsRequest) -> Result<ListConnectionsResponse, Refusal> {
-        let session = self.session_id(&request.session_id)?;
+    async fn connections(
+        &self,
+        request: ListConnectionsRequest,
+        span: Option<&CallSpan>,
+    ) -> Result<ListConnectionsResponse, Refusal> {
+        let session = self.session(&request.session_id, span)?;
         let (life, after) = match PageToken::read(&request.page_token)? {
             None => (None, 0),
             Some(PageToken::Connection(epoch, joined)) => (Some(epoch), joined),
@@ -123,9 +136,9 @@ impl Sessions {
         })
     }
 
-    async fn watch(&self, request: WatchSessionsRequest) -> Result<WatchStream, Refusal> {
+    async fn watch(&self, request: WatchSessionsRequest, span: Option<&CallSpan>) -> Result<WatchStream, Refusal> {
         let only = request.session_id;
-        let session = if only.is_empty() { None } else { Some(self.session_id(&only)?) };
+        let session = if only.is_empty() { None } else { Some(self.session(&only, span)?) };
         let watch = self.services.engine.watch(session).await?;
         let hub = self.services.hub.clone();
         let drained = {
@@ -181,7 +194,8 @@ impl SessionService for Sessions {
     async fn get_session(&self, request: tonic::Request<GetSessionRequest>) -> Answer<GetSessionResponse> {
         let call = async {
             self.serve(&request, "GetSession")?;
-            let session = self.session_id(&request.into_inner().session_id)?;
+            let span = span(&request);
+            let session = self.session(&request.into_inner().session_id, span.as_deref())?;
             let facts = self.services.engine.session(session.clone()).await?;
             Ok(GetSessionResponse { session: Some(to_session(&session, &facts)) })
         };
@@ -194,7 +208,8 @@ impl SessionService for Sessions {
     ) -> Answer<ListConnectionsResponse> {
         let call = async {
             self.serve(&request, "ListConnections")?;
-            self.connections(request.into_inner()).await
+            let span = span(&request);
+            self.connections(request.into_inner(), span.as_deref()).await
         };
         answer(&self.services, UnaryMethod::ListConnections, call).await
     }
@@ -205,9 +220,13 @@ impl SessionService for Sessions {
     ) -> Answer<DisconnectConnectionResponse> {
         let call = async {
             let (grant, peer) = (self.serve(&request, "DisconnectConnection")?, peer(&request));
+            let span = span(&request);
             let request = request.into_inner();
-            let session = self.session_id(&request.session_id)?;
+            let session = self.session(&request.session_id, span.as_deref())?;
             let connection = Named::read(request.connection_id);
+            if let (Some(span), Named::Id(connection)) = (&span, &connection) {
+                span.note(Note::Connection(*connection));
+            }
             let who = audit::Who { subject: grant.subject.as_deref(), address: peer.map(|peer| peer.0) };
             audit::disconnects(who, Some(&session), &connection);
             self.services.engine.disconnect(session, connection).await?;
@@ -221,7 +240,8 @@ impl SessionService for Sessions {
     async fn watch_sessions(&self, request: tonic::Request<WatchSessionsRequest>) -> Answer<WatchStream> {
         let watched = async {
             self.serve(&request, "WatchSessions")?;
-            self.watch(request.into_inner()).await
+            let span = span(&request);
+            self.watch(request.into_inner(), span.as_deref()).await
         };
         watched.await.map(tonic::Response::new).map_err(|refusal| {
             self.services.hub.metrics().refused(refusal.reason);
@@ -232,6 +252,11 @@ impl SessionService for Sessions {
 
 fn peer<T>(request: &tonic::Request<T>) -> Option<PeerAddress> {
     request.extensions().get().copied()
+}
+
+/// Its span, when it is traced.
+fn span<T>(request: &tonic::Request<T>) -> Option<Arc<CallSpan>> {
+    request.extensions().get().cloned()
 }
 
 fn page_size(asked: u32) -> usize {

@@ -27,7 +27,7 @@ use crate::{
     engine::BoxFuture,
     hub::{Bell, Bits, Bounds, Outbox},
     proto::{LeaveRequest, SendFromServerRequest, SendFromServerResponse, SendRequest},
-    telemetry::UnaryMethod,
+    telemetry::{CallSpan, Note, UnaryMethod},
 };
 
 use super::{
@@ -191,7 +191,7 @@ impl UnaryService<SendFromServerRequest> for SendFromServer {
         Box::pin(async move {
             let (metadata, extensions, request) = request.into_parts();
             let peer = extensions.get().copied();
-            let sent = measured_send(services, metadata.into_headers(), peer, request).await;
+            let sent = measured_send(services, metadata.into_headers(), peer, extensions.get().cloned(), request).await;
             sent.map(tonic::Response::new).map_err(|refusal| status(&refusal))
         })
     }
@@ -201,14 +201,22 @@ async fn send_from_server(
     services: &Services,
     metadata: &HeaderMap,
     peer: Option<PeerAddress>,
+    span: Option<Arc<CallSpan>>,
     request: SendFromServerRequest,
 ) -> Result<SendFromServerResponse, Refusal> {
     services.serve(metadata, peer, "SendFromServer")?;
     services.hub.takes_signals()?;
     let session = SessionId::parse(&request.session_id, &services.limits, "session_id")?;
+    if let Some(span) = &span {
+        span.note(Note::Session(&session));
+    }
     let send = parse::server_send(request, &services.limits)?;
     let accepted = services.engine.send_from_server(session, send).await;
     let accepted = accepted.inspect_err(|refusal| services.capped(refusal))?;
+    if let Some(span) = &span {
+        span.note(Note::Sequence(accepted.sequence));
+        span.note(Note::Recipients(accepted.recipient_count));
+    }
     Ok(SendFromServerResponse {
         sequence: accepted.sequence,
         not_connected_ids: wire::to_names(&accepted.not_connected),
@@ -221,9 +229,11 @@ pub(super) async fn measured_send(
     services: Arc<Services>,
     metadata: HeaderMap,
     peer: Option<PeerAddress>,
+    span: Option<Arc<CallSpan>>,
     request: SendFromServerRequest,
 ) -> Result<SendFromServerResponse, Refusal> {
-    measured(&services, UnaryMethod::SendFromServer, send_from_server(&services, &metadata, peer, request)).await
+    let call = send_from_server(&services, &metadata, peer, span, request);
+    measured(&services, UnaryMethod::SendFromServer, call).await
 }
 
 /// Runs a unary call: measured, its refusal counted.

@@ -48,6 +48,12 @@ pub(super) fn trailers(goodbye: &Goodbye) -> HeaderMap {
     trailers
 }
 
+/// The reason that a status in these headers gives.
+pub(super) fn reason(headers: &HeaderMap) -> Option<String> {
+    let status = Status::from_header_map(headers)?;
+    status.get_details_error_info().map(|info| info.reason)
+}
+
 fn explain(reason: Reason) -> &'static str {
     match reason {
         Reason::SlowConsumer => "events came faster than they were read and overflowed the connection's outbox",

@@ -13,7 +13,7 @@ use std::{
     collections::VecDeque,
     mem,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     },
 };
@@ -25,6 +25,7 @@ use crate::{
     domain::{Budget, Charge, ConnectionId, Ending, Limits, Refusal, SessionId, Spent},
     engine::lock,
     session::Farewell,
+    telemetry::CallSpan,
 };
 
 use super::{
@@ -190,6 +191,8 @@ pub struct Outbox {
     bounds: Bounds,
     state: Mutex<State>,
     since: Instant,
+    /// Told of sends and their outcomes, when the stream is traced.
+    span: OnceLock<Arc<CallSpan>>,
 }
 
 impl Outbox {
@@ -210,7 +213,21 @@ impl Outbox {
             unresolved: AtomicUsize::new(0),
             state: Mutex::new(State::new(budget)),
             since: Instant::now(),
+            span: OnceLock::new(),
         }
+    }
+
+    /// The stream is traced: its span is told of sends and their outcomes. The first
+    /// stands.
+    pub fn trace(&self, span: Arc<CallSpan>) {
+        // A stream has one.
+        let _ = self.span.set(span);
+    }
+
+    /// The stream's span, when it is traced.
+    #[must_use]
+    pub fn span(&self) -> Option<&Arc<CallSpan>> {
+        self.span.get()
     }
 
     /// The stream joined: `preamble`, which holds so many bytes of memory, goes

@@ -203,6 +203,11 @@ impl HubRoom {
             if seat.handle != answer.handle {
                 continue;
             }
+            if let Some(span) = seat.outbox.span() {
+                let outcome = &answer.result.outcome;
+                let outcome = outcome.as_ref().map(|accepted| accepted.sequence).map_err(|refusal| refusal.reason);
+                span.decided(answer.result.send_id, outcome);
+            }
             let before = entries[..answer.after].iter().filter(|entry| group.admits(&(*entry).borrow().event)).count();
             let carried = group.chain.carried();
             (self.hub.encoding.append_outcome)(answer.result, &mut bytes);

@@ -10,7 +10,7 @@ use crate::{
     domain::Limits,
     grpc::{Origin, Origins, Rates},
     hub::Capacity,
-    telemetry::LogFormat,
+    telemetry::{LogFormat, TraceSettings},
 };
 
 use super::{
@@ -212,6 +212,14 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_MAX_UNRESOLVED_SENDS", value_name = "COUNT", default_value_t = 1_024, help_heading = LIMITS)]
     pub max_unresolved_sends: usize,
 
+    /// Where to send traces: an OTLP receiver that speaks gRPC, as http://127.0.0.1:4317 (https:// for TLS); without it there are none
+    #[arg(long, env = "SIGNALBOX_OTLP_ENDPOINT", value_name = "URL", help_heading = TRACES)]
+    pub otlp_endpoint: Option<String>,
+
+    /// Which part of the calls is traced that have no trace already, from 0 to 1; a `traceparent` in a call's metadata decides for itself
+    #[arg(long, env = "SIGNALBOX_OTLP_SAMPLE_RATIO", value_name = "RATIO", default_value_t = 1.0, value_parser = ratio, help_heading = TRACES)]
+    pub otlp_sample_ratio: f64,
+
     /// How log lines look, on standard error
     #[arg(long, env = "SIGNALBOX_LOG_FORMAT", value_enum, default_value = "text", help_heading = "Logs")]
     pub log_format: LogFormat,
@@ -222,6 +230,7 @@ pub struct ServeArgs {
 }
 
 const LIMITS: &str = "Limits";
+const TRACES: &str = "Traces";
 const TOKENS: &str = "Tokens";
 const REDIS: &str = "Redis";
 const REDIS_URL: &str = "Where Redis is: redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS; \
@@ -245,6 +254,29 @@ impl FromStr for AdminListen {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an IP:PORT, as 127.0.0.1:50051 or [::1]:50051".to_owned())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "not a number from 0 to 1, as 0.01".to_owned())
+}
+
+/// Where traces go; none: nowhere.
+fn traces(endpoint: Option<String>, ratio: f64) -> Result<Option<TraceSettings>, String> {
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let uri = endpoint.parse::<http::Uri>().ok();
+    let is_one = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && uri.query().is_none()
+    });
+    if is_one {
+        return Ok(Some(TraceSettings { endpoint, ratio }));
+    }
+    Err(format!(
+        "invalid value '{endpoint}' for '--otlp-endpoint': not a URL of an OTLP receiver that speaks gRPC, as \
+         http://127.0.0.1:4317 or https://collector.example:4317"
+    ))
 }
 
 /// A parser of durations within a range.
@@ -317,6 +349,7 @@ impl ServeArgs {
             rates: Rates { bytes: self.transport_bytes_per_second, messages: self.transport_messages_per_second },
             workers: usize::from(self.workers),
             drain_timeout: self.drain_timeout,
+            traces: traces(self.otlp_endpoint, self.otlp_sample_ratio)?,
             limits: Limits {
                 max_session_id_bytes: self.max_session_id_bytes,
                 max_connection_data_bytes: self.max_connection_data_bytes,
@@ -373,6 +406,8 @@ pub struct Config {
     pub workers: usize,
     /// The time for ending every stream at shutdown.
     pub drain_timeout: Duration,
+    /// Where traces go; none: nowhere.
+    pub traces: Option<TraceSettings>,
     /// What bounds clients.
     pub limits: Limits,
 }
@@ -418,6 +453,10 @@ mod tests {
             (["--engine", "nats"], ["--engine", "'nats'", "memory"]),
             (["--cors-origin", "example.com"], ["--cors-origin", "'example.com'", "without a path"]),
             (["--log-format", "xml"], ["--log-format", "'xml'", "json"]),
+            (["--otlp-endpoint", "collector:4317"], ["--otlp-endpoint", "'collector:4317'", "http://127.0.0.1:4317"]),
+            (["--otlp-endpoint", "http://a:b@c"], ["--otlp-endpoint", "'http://a:b@c'", "https://"]),
+            (["--otlp-sample-ratio", "1.5"], ["--otlp-sample-ratio", "'1.5'", "from 0 to 1"]),
+            (["--otlp-sample-ratio", "NaN"], ["--otlp-sample-ratio", "'NaN'", "from 0 to 1"]),
             (["--listen", "0.0.0.0:50051"], ["--listen", "0.0.0.0:50051", "--insecure-open"]),
             (["--admin-listen", "[::]:9464"], ["--admin-listen", "[::]:9464", "--insecure-open"]),
         ] {

@@ -58,7 +58,7 @@ use crate::{
     proto,
     random::SystemRandom,
     rest::Rest,
-    telemetry::Registry,
+    telemetry::{Registry, Tracer},
 };
 
 #[cfg(feature = "redis")]
@@ -87,6 +87,9 @@ use workers::Workers;
 /// time-out.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the last spans may take to their receiver, when all else is done.
+const TRACES_GRACE: Duration = Duration::from_secs(2);
+
 /// How often measurements are summed up.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -109,6 +112,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     /// Another engine than that in memory.
     engine: Option<Shared>,
+    tracer: Tracer,
     /// Keep keys and certificates fresh.
     fresh: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -132,6 +136,8 @@ impl Server {
             }
         };
         let engine = Shared::new(&config.engine);
+        let tracer = Tracer::start(config.traces.as_ref())
+            .map_err(|wrong| io::Error::other(format!("can't send traces: {wrong}")))?;
         let grpc = listen::bind(config.listen)?;
         let admin = config.admin_listen.map(listen::bind).transpose()?;
         let rest = match config.rest.take() {
@@ -144,7 +150,7 @@ impl Server {
             }
         };
         let workers = Workers::start(config.workers)?;
-        Ok(Self { config, grpc, admin, rest, workers, clock, gate, tls, fresh, engine })
+        Ok(Self { config, grpc, admin, rest, workers, clock, gate, tls, fresh, engine, tracer })
     }
 
     /// Where gRPC is served.
@@ -187,7 +193,7 @@ impl Server {
     /// every stream told and ended; what is left after the drain time-out is
     /// cut.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, grpc, admin, rest, workers, clock, gate, tls, fresh, engine } = self;
+        let Self { config, grpc, admin, rest, workers, clock, gate, tls, fresh, engine, tracer } = self;
         let limits = Arc::new(config.limits.clone());
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(registry.metrics());
@@ -235,6 +241,7 @@ impl Server {
                 hub: hub.clone(),
                 engine: Arc::clone(&services.engine),
                 answered,
+                tracer: tracer.clone(),
                 clock,
                 began: Instant::now(),
                 address: grpc.local_addr().ok(),
@@ -246,8 +253,14 @@ impl Server {
         }
         let max_streams = config.max_streams_per_transport;
         let web = (!config.origins.is_empty()).then(|| Web::new(config.origins, routes.clone()));
-        let settings =
-            TransportSettings { services: Arc::clone(&services), routes, web, max_streams, rates: config.rates };
+        let settings = TransportSettings {
+            services: Arc::clone(&services),
+            routes,
+            web,
+            max_streams,
+            rates: config.rates,
+            tracer: tracer.clone(),
+        };
         let mut open_files = config.open_files;
         let rest = rest.map(|(listener, gate)| {
             let places = rest::places(open_files);
@@ -301,6 +314,7 @@ impl Server {
         drop(workers);
         stop.cancel();
         background.close();
+        tracer.flush(TRACES_GRACE).await;
         tracing::info!("stopped");
     }
 }

@@ -1,7 +1,7 @@
 //! What is counted and measured. The registry is passed, not global, so that
 //! two servers in one process don't mix.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use crate::domain::{Ending, Reason, Relief, Spent};
 
-use super::Caps;
+use super::{Calls, Caps, SpanCounts, calls};
 
 /// Upper bounds of the latency histograms' buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 12] =
@@ -18,7 +18,7 @@ const LATENCY_BUCKETS: [f64; 12] =
 
 /// Where metrics are kept, and how they are shown.
 pub struct Registry {
-    recorder: PrometheusRecorder,
+    recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
 }
 
@@ -31,21 +31,22 @@ impl Registry {
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENCY_BUCKETS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(calls::NAME.to_owned()), &calls::BUCKETS))
             .expect("the buckets are not empty")
             .build_recorder();
         let handle = recorder.handle();
-        Self { recorder, handle }
+        Self { recorder: Arc::new(recorder), handle }
     }
 
     /// The metrics that the service counts, kept here.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        metrics::with_local_recorder(&self.recorder, Metrics::register)
+        metrics::with_local_recorder(&*self.recorder, || Metrics::register(&self.recorder))
     }
 
     /// Sets a counter to what was counted elsewhere.
     pub fn total(&self, name: &'static str, help: &'static str, value: u64) {
-        metrics::with_local_recorder(&self.recorder, || {
+        metrics::with_local_recorder(&*self.recorder, || {
             describe_counter!(name, help);
             counter!(name).absolute(value);
         });
@@ -53,7 +54,7 @@ impl Registry {
 
     /// Sets a gauge to what was measured elsewhere.
     pub fn now(&self, name: &'static str, help: &'static str, value: f64) {
-        metrics::with_local_recorder(&self.recorder, || {
+        metrics::with_local_recorder(&*self.recorder, || {
             describe_gauge!(name, help);
             gauge!(name).set(value);
         });
@@ -61,7 +62,7 @@ impl Registry {
 
     /// A histogram of times.
     pub fn times(&self, name: &'static str, help: &'static str) -> impl Fn(Duration) + Send + Sync + use<> {
-        let histogram = metrics::with_local_recorder(&self.recorder, || {
+        let histogram = metrics::with_local_recorder(&*self.recorder, || {
             describe_histogram!(name, Unit::Seconds, help);
             histogram!(name)
         });
@@ -156,6 +157,10 @@ pub struct Metrics {
     unary: BTreeMap<UnaryMethod, Histogram>,
     /// Caps that are hit.
     pub caps: Caps,
+    /// How long calls took, of every kind.
+    pub calls: Calls,
+    /// Spans that were sent, and dropped because too many waited, or nobody took them.
+    spans: [Counter; 3],
     /// Signals and connection events handed to outboxes.
     pub deliveries: Counter,
     /// Streams that joined.
@@ -193,7 +198,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    fn register() -> Self {
+    fn register(recorder: &Arc<PrometheusRecorder>) -> Self {
         describe_counter!("signalbox_signals_total", "Signals accepted, by source");
         describe_counter!("signalbox_deliveries_total", "Events handed to connections' outboxes");
         describe_counter!("signalbox_refusals_total", "Sends, joins and calls refused, by reason");
@@ -205,6 +210,8 @@ impl Metrics {
         );
         describe_counter!("signalbox_tcp_accepts_total", "TCP connections accepted");
         describe_counter!("signalbox_tcp_accept_failures_total", "Failures to accept a TCP connection");
+        describe_counter!("signalbox_spans_sent_total", "Spans of traces that their receiver took");
+        describe_counter!("signalbox_spans_dropped_total", "Spans of traces that were dropped, by reason");
         describe_gauge!("signalbox_sessions", "Sessions with somebody in them");
         describe_gauge!("signalbox_connections", "Connections, by state");
         describe_gauge!("signalbox_streams", "Join streams open on this node");
@@ -232,6 +239,12 @@ impl Metrics {
                 .map(|method| (method, histogram!("signalbox_unary_seconds", "method" => method.name())))
                 .into(),
             caps: Caps::register(),
+            calls: Calls::register(recorder),
+            spans: [
+                counter!("signalbox_spans_sent_total"),
+                counter!("signalbox_spans_dropped_total", "reason" => "queue_full"),
+                counter!("signalbox_spans_dropped_total", "reason" => "not_taken"),
+            ],
             deliveries: counter!("signalbox_deliveries_total"),
             joins: counter!("signalbox_joins_total", "outcome" => "new"),
             resumes: counter!("signalbox_joins_total", "outcome" => "resumed"),
@@ -268,6 +281,13 @@ impl Metrics {
     pub fn closed(&self, ending: Ending) {
         if let Some(counter) = self.closes.get(ending.name()) {
             counter.increment(1);
+        }
+    }
+
+    /// What became of spans.
+    pub fn spans(&self, counts: SpanCounts) {
+        for (counter, count) in self.spans.iter().zip([counts.sent, counts.overflowed, counts.failed]) {
+            counter.absolute(count);
         }
     }
 

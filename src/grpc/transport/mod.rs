@@ -8,6 +8,7 @@
 //! goes to the generated services.
 
 mod block;
+mod calls;
 mod control;
 mod join;
 mod lane;
@@ -46,6 +47,7 @@ use crate::{
     http2::{Connection, Event, Head, Settings, Spare, StreamId},
     hub::{Bell, Bits},
     session::Command,
+    telemetry::{Call, CallStatus, Tracer},
 };
 
 use super::{
@@ -105,6 +107,8 @@ pub struct TransportSettings {
     pub max_streams: u32,
     /// What one connection may send in a second.
     pub rates: Rates,
+    /// What traces calls.
+    pub tracer: Tracer,
 }
 
 /// What a turn works with and no transport keeps: a worker's transports share
@@ -371,19 +375,27 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     fn begin(&mut self, id: StreamId, head: &Head, end: bool) {
         let bit = Bell::bit(self.count);
         self.count = self.count.wrapping_add(1);
+        let is_ours = head.method() == b"POST" && head.get("content-type").is_some_and(is_grpc);
+        let mut call = is_ours.then(|| self.begin_call(head));
         let budget = self.settings.services.hub.memory();
         if self.http.streams() > FEW_STREAMS && budget.is_full() {
             let refusal = budget.refuses_stream();
             self.settings.services.capped(&refusal);
+            if let Some(call) = &mut call {
+                calls::refused(call, &refusal);
+            }
             return self.answer(id, Answer::Refused(refusal));
         }
-        let is_ours = head.method() == b"POST" && head.get("content-type").is_some_and(is_grpc);
+        let span = call.as_ref().and_then(Call::span);
         let kind = match head.path() {
             path @ (JOIN | SUBSCRIBE) if is_ours => {
                 let services = &self.settings.services;
                 let peer = self.peer.map(|peer| peer.0);
                 let takes = if path == JOIN { Takes::Frames } else { Takes::Join };
                 let (outgoing, reader) = open(services, takes, peer, Arc::clone(&self.bell), bit);
+                if let Some(span) = span {
+                    outgoing.outbox().trace(Arc::clone(span));
+                }
                 let stream = JoinStream::new(outgoing, reader, Credentials::of(head), Instant::now());
                 self.is_due(stream.due());
                 self.messages += JOIN_MESSAGES;
@@ -395,12 +407,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             }
             SEND_FROM_SERVER if is_ours => {
                 let services = Arc::clone(&self.settings.services);
-                Kind::Send(SendCall::new(services, Credentials::of(head), self.peer))
+                Kind::Send(SendCall::new(services, Credentials::of(head), self.peer, span.cloned()))
             }
-            _ => match Routed::new(&self.settings, head, end, self.peer, &self.bell, bit) {
+            _ => match Routed::new(&self.settings, head, end, (self.peer, span.cloned()), &self.bell, bit) {
                 Ok(routed) => Kind::Routed(routed),
                 Err(error) => {
                     tracing::debug!(%error, "not a request that can be routed");
+                    if let Some(call) = &mut call {
+                        call.end(CallStatus::UNKNOWN, || None::<String>);
+                    }
                     let status = Some(http::StatusCode::BAD_REQUEST);
                     self.http.send_headers(id, &block::of(status, &HeaderMap::new()), true);
                     self.http.finish(id);
@@ -408,7 +423,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 }
             },
         };
-        self.http.accept(id, Stream::new(kind));
+        self.http.accept(id, Stream::new(kind, call));
         // A peer with streams is asked for signs of life.
         self.is_set = false;
         self.mark(id);

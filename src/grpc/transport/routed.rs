@@ -23,6 +23,7 @@ use crate::{
     grpc::{PeerAddress, Web},
     http2::Head,
     hub::{Bell, Bits},
+    telemetry::CallSpan,
 };
 
 use super::TransportSettings;
@@ -119,7 +120,7 @@ impl Routed {
         settings: &TransportSettings,
         head: &Head,
         end: bool,
-        peer: Option<PeerAddress>,
+        (peer, span): (Option<PeerAddress>, Option<Arc<CallSpan>>),
         bell: &Arc<Bell>,
         bit: Bits,
     ) -> Result<Self, http::Error> {
@@ -132,6 +133,9 @@ impl Routed {
         let mut request = request.body(Body::new(RequestBody(Arc::clone(&pipe))))?;
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
+        }
+        if let Some(span) = span {
+            request.extensions_mut().insert(span);
         }
         let (sender, pieces) = mpsc::channel(PIECES);
         let mut out = Out { sender: Some(sender), bell: Arc::clone(bell), bit, patience: None };

@@ -15,6 +15,7 @@ use crate::{
     engine::BoxFuture,
     grpc::{PeerAddress, Services, frames::only_message, signaling::measured_send, status::bad_message, wire},
     proto::{SendFromServerRequest, SendFromServerResponse},
+    telemetry::CallSpan,
 };
 
 use super::{Credentials, unfinished::Unfinished};
@@ -32,6 +33,7 @@ enum Phase {
 pub(super) struct SendCall {
     services: Arc<Services>,
     peer: Option<PeerAddress>,
+    span: Option<Arc<CallSpan>>,
     phase: Phase,
     unfinished: Unfinished,
 }
@@ -43,8 +45,14 @@ pub(super) enum Answer {
 }
 
 impl SendCall {
-    pub(super) fn new(services: Arc<Services>, credentials: Credentials, peer: Option<PeerAddress>) -> Self {
-        Self { services, peer, phase: Phase::Receiving(credentials, Vec::new()), unfinished: Unfinished::default() }
+    pub(super) fn new(
+        services: Arc<Services>,
+        credentials: Credentials,
+        peer: Option<PeerAddress>,
+        span: Option<Arc<CallSpan>>,
+    ) -> Self {
+        let phase = Phase::Receiving(credentials, Vec::new());
+        Self { services, peer, span, phase, unfinished: Unfinished::default() }
     }
 
     /// Takes in what came. The answer, when there is one already.
@@ -72,7 +80,7 @@ impl SendCall {
             Err(refusal) => Poll::Ready(Answer::Refused(refusal)),
             Ok(request) => {
                 let (services, metadata) = (Arc::clone(&self.services), mem::take(credentials).into_headers());
-                let call = measured_send(services, metadata, self.peer, request);
+                let call = measured_send(services, metadata, self.peer, self.span.take(), request);
                 self.phase = Phase::Calling(Box::pin(call));
                 self.poll(context)
             }

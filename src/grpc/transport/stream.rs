@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
-use crate::{http2::StreamId, hub::Bits};
+use crate::{http2::StreamId, hub::Bits, telemetry::Call};
 
 use super::{join::JoinStream, routed::Routed, send::SendCall};
 
 /// One stream.
 pub(super) struct Stream {
     pub(super) kind: Kind,
+    /// None of what isn't gRPC.
+    pub(super) call: Option<Call>,
     /// It is among those that may have something to send.
     pub(super) is_dirty: bool,
 }
@@ -21,8 +23,8 @@ pub(super) enum Kind {
 }
 
 impl Stream {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, is_dirty: false }
+    pub(super) fn new(kind: Kind, call: Option<Call>) -> Self {
+        Self { kind, call, is_dirty: false }
     }
 
     /// The bit that is rung for it. A call that is answered by its own engine

@@ -18,6 +18,7 @@ use crate::{
     grpc::{outgoing::SHARED_OVER_BYTES, status},
     http2::{ErrorCode, StreamId},
     hub::Goodbye,
+    telemetry::CallStatus,
 };
 
 use super::{
@@ -187,7 +188,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
 
     /// Ends a `Join` stream.
     pub(super) fn end(&mut self, id: StreamId, goodbye: &Goodbye) {
-        if goodbye.refusal.is_none() && goodbye.farewell.ending.reason().is_none() {
+        let reason = goodbye.refusal.as_ref().map(|refusal| refusal.reason).or(goodbye.farewell.ending.reason());
+        match reason {
+            None => self.answered(id),
+            Some(reason) => self.ended(id, reason.code().into(), Some(reason.name())),
+        }
+        if reason.is_none() {
             self.http.send_headers(id, block::ok(), true);
         } else {
             self.http.send_headers(id, &block::of(None, &status::trailers(goodbye)), true);
@@ -204,6 +210,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 self.send_rest(id, message);
             }
             Answer::Refused(refusal) => {
+                self.ended(id, refusal.reason.code().into(), Some(refusal.reason.name()));
                 let response: http::Response<()> = status::status(&refusal).into_http();
                 self.http.send_headers(id, &block::of(Some(response.status()), response.headers()), true);
                 drop(self.http.finish(id));
@@ -227,6 +234,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             self.http.output().share(part);
         }
         self.http.send_headers(id, block::ok(), true);
+        self.answered(id);
         drop(self.http.finish(id));
     }
 
@@ -234,12 +242,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     fn bring(&mut self, id: StreamId, next: Next, limit: usize) -> bool {
         match next {
             Next::Nothing => return false,
-            Next::Broken => drop(self.http.reset(id, ErrorCode::INTERNAL_ERROR)),
+            Next::Broken => {
+                self.ended(id, CallStatus::INTERNAL, None);
+                drop(self.http.reset(id, ErrorCode::INTERNAL_ERROR));
+            }
             Next::Piece(Piece::Head(status, headers, end)) => {
                 self.http.send_headers(id, &block::of(Some(status), &headers), end);
                 if !end {
                     return true;
                 }
+                self.ended_by(id, &headers);
                 drop(self.http.finish(id));
             }
             Next::Piece(Piece::Data(mut data)) => {
@@ -258,10 +270,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
             }
             Next::Piece(Piece::Trailers(trailers)) => {
                 self.http.send_headers(id, &block::of(None, &trailers), true);
+                self.ended_by(id, &trailers);
                 drop(self.http.finish(id));
             }
             Next::Piece(Piece::End) => {
                 self.http.begin_data(id, 0, true);
+                self.ended(id, CallStatus::UNKNOWN, None);
                 drop(self.http.finish(id));
             }
         }

@@ -27,7 +27,7 @@ use crate::{
     domain::{Relief, Spent},
     engine::{Engine, Figure, FigureValue},
     hub::Hub,
-    telemetry::{Metrics, Registry, panics},
+    telemetry::{Metrics, Registry, Tracer, panics},
 };
 
 use super::shared::Answered;
@@ -54,6 +54,7 @@ pub(super) struct Admin {
     pub(super) metrics: Arc<Metrics>,
     pub(super) hub: Hub,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) tracer: Tracer,
     /// What the engine has answered, if it asks anybody.
     pub(super) answered: Option<Arc<Answered>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -254,6 +255,7 @@ impl Admin {
             gauge.set(value as f64);
         }
         metrics.panics.absolute(panics());
+        metrics.spans(self.tracer.counts());
         let budget = self.hub.memory();
         metrics.memory_limit.set(budget.limit().unwrap_or(0) as f64);
         for (gauge, spent) in metrics.memory.iter().zip(Spent::ALL) {

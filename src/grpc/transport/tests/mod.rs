@@ -24,7 +24,7 @@ use crate::{
     hub::{Capacity, Hub},
     proto::{self, join_request::Frame, join_response::Event},
     random::SystemRandom,
-    telemetry::Registry,
+    telemetry::{Registry, Tracer},
 };
 
 use super::{Control, JOIN, Rates, SEND_FROM_SERVER, Services, Transport, TransportSettings, before_park};
@@ -210,6 +210,7 @@ impl World {
             web: None,
             max_streams: 100,
             rates: Rates::default(),
+            tracer: Tracer::default(),
         });
         Self { settings, control: Arc::default(), hub }
     }
