@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use crate::domain::{Ending, Reason, Relief, Spent};
 
-use super::{Calls, Caps, SpanCounts, calls};
+use super::{Calls, Caps, SpanCounts, calls, process};
 
 /// Upper bounds of the latency histograms' buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 12] =
@@ -79,7 +79,7 @@ impl Registry {
     #[must_use]
     pub fn render(&self) -> String {
         self.handle.run_upkeep();
-        self.handle.render()
+        self.handle.render() + &process::render()
     }
 }
 
@@ -199,6 +199,8 @@ pub struct Metrics {
 
 impl Metrics {
     fn register(recorder: &Arc<PrometheusRecorder>) -> Self {
+        describe_gauge!("signalbox_build_info", "1, and which version this is");
+        gauge!("signalbox_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         describe_counter!("signalbox_signals_total", "Signals accepted, by source");
         describe_counter!("signalbox_deliveries_total", "Events handed to connections' outboxes");
         describe_counter!("signalbox_refusals_total", "Sends, joins and calls refused, by reason");

@@ -6,6 +6,7 @@ mod caps;
 mod logging;
 mod metrics;
 mod panics;
+mod process;
 mod traces;
 
 pub use calls::{Call, CallStatus, Calls, Method};

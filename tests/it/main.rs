@@ -30,6 +30,8 @@ mod slow;
 mod status;
 mod support;
 mod tls;
+#[cfg(feature = "otlp")]
+mod traces;
 mod watching;
 mod web;
 mod workers;

@@ -127,6 +127,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
                 let Ok(fill) = catch_unwind(AssertUnwindSafe(|| join.fill(limit, now, parts))) else {
                     join.panicked();
                     parts.clear();
+                    self.ended(id, CallStatus::INTERNAL, None);
                     drop(self.http.reset(id, ErrorCode::INTERNAL_ERROR));
                     return false;
                 };

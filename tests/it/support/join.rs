@@ -15,11 +15,12 @@ pub(crate) struct JoinBuilder {
     channel: Channel,
     join: proto::Join,
     token: Option<String>,
+    parent: Option<String>,
 }
 
 impl JoinBuilder {
     pub(crate) fn new(channel: Channel, session: &str) -> Self {
-        Self { channel, join: plain_join(session), token: None }
+        Self { channel, join: plain_join(session), token: None, parent: None }
     }
 
     /// Over another TCP connection.
@@ -31,6 +32,12 @@ impl JoinBuilder {
     /// Showing a token.
     pub(crate) fn token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
+        self
+    }
+
+    /// As a part of a trace.
+    pub(crate) fn traceparent(mut self, parent: &str) -> Self {
+        self.parent = Some(parent.to_owned());
         self
     }
 
@@ -82,21 +89,24 @@ impl JoinBuilder {
 
     async fn attempt(self) -> Result<Member, End> {
         let join = Frame::Join(self.join);
-        Member::open_with(self.channel, join, self.token.as_deref()).await.joined().await
+        Member::open_with(self.channel, join, (self.token.as_deref(), self.parent.as_deref())).await.joined().await
     }
 }
 
 impl Member {
     /// A stream with a first frame, whatever it is.
     pub(crate) async fn open(channel: Channel, first: Frame) -> Member {
-        Self::open_with(channel, first, None).await
+        Self::open_with(channel, first, (None, None)).await
     }
 
-    async fn open_with(channel: Channel, first: Frame, token: Option<&str>) -> Member {
+    async fn open_with(channel: Channel, first: Frame, (token, parent): (Option<&str>, Option<&str>)) -> Member {
         let (requests, frames) = mpsc::unbounded_channel();
         requests.send(proto::JoinRequest { frame: Some(first) }).unwrap();
         let mut client = SignalingServiceClient::new(channel);
-        let request = shown(UnboundedReceiverStream::new(frames), token);
+        let mut request = shown(UnboundedReceiverStream::new(frames), token);
+        if let Some(parent) = parent {
+            request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+        }
         let response = soon("the headers of a join", client.join(request)).await;
         Member::new(requests, response.unwrap().into_inner())
     }

@@ -8,8 +8,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
 };
+use tonic::transport::Channel;
 
 use super::{JoinBuilder, server::connect, soon};
 
@@ -26,7 +27,12 @@ impl Process {
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "none", "--log-level", "error"]);
-        let mut child = command.args(flags).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        command.args(flags);
+        Self::of(command).await
+    }
+
+    async fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
             let line = soon("the address", output.next_line()).await.unwrap().expect("it told no address");
@@ -35,6 +41,24 @@ impl Process {
             }
         };
         Self { child, address, _output: output }
+    }
+
+    /// One with flags, and this environment; what it logs is handed out.
+    pub(crate) async fn with_environment(
+        environment: &[(&str, String)],
+        flags: &[&str],
+    ) -> (Self, Lines<BufReader<ChildStderr>>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "none"]).args(flags);
+        command.envs(environment.iter().map(|(name, value)| (name, value))).stderr(Stdio::piped());
+        let mut process = Self::of(command).await;
+        let log = process.child.stderr.take().unwrap();
+        (process, BufReader::new(log).lines())
+    }
+
+    /// A TCP connection to it.
+    pub(crate) async fn channel(&self) -> Channel {
+        connect(self.address).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
