@@ -19,7 +19,7 @@ import pytest
 from conftest import joining
 from generated import ROOT
 from signalbox.v1 import session_pb2
-from signalbox_client import slow_channel
+from signalbox_client import Ended, slow_channel
 from signalbox_server import Server, binary, clean_environment
 
 DEPLOY = ROOT / "deploy"
@@ -171,7 +171,7 @@ def watched(tmp_path, start):
     try:
         prometheus.wait("node on Redis", lambda: prometheus.ask("min(signalbox_engine_lease_seconds) > 0"))
         prometheus.begin = time.time()
-        load = ("pairs", "--pairs", "20", "--rate", "200", "--duration", f"{LOAD_SECONDS}s")
+        load = ("pairs", "--pairs", "20", "--rate", "200", "--time", f"{LOAD_SECONDS}s")
         loads = [Load(house.server, *load) for house in (alone, many)]
         slow_reader(alone)
         full = [house.join("full") for house in (alone, many) for _ in range(3)]
@@ -180,7 +180,8 @@ def watched(tmp_path, start):
                 visit(house)
         for load in loads:
             assert load.done.returncode == 0, load.done.stdout + load.done.stderr
-        prometheus.wait("last scrape", lambda: prometheus.ask(f"min(timestamp(up)) > {time.time()}"))
+        over = time.time()
+        prometheus.wait("last scrape", lambda: prometheus.ask(f"min(timestamp(up)) > {over}"))
         yield prometheus, alone, full
     finally:
         prometheus.close()
@@ -198,11 +199,13 @@ def visit(house) -> None:
     _, refused = house.open(joining("full")).closing()
     assert refused.named == ("RESOURCE_EXHAUSTED", "SESSION_FULL")
     member.leave()
-    assert member.ended().code.name == "OK"
+    while not isinstance(event := member.next(), Ended):
+        pass
+    assert event.code.name == "OK"
 
 
 def slow_reader(house) -> None:
-    """A member that reads nothing, until it is closed for that."""
+    """A member that reads nothing, and is closed for that."""
     witness = house.join("slow", suppress_own_signals=True)
     slow = house.open(joining("slow"), slow_channel(house.server.target), paused=True)
     witness.expect("connection_created")
@@ -210,10 +213,15 @@ def slow_reader(house) -> None:
         house.send("slow", "x" * 8_192)
         if witness.next().HasField("connection_destroyed"):
             break
-    slow.close()
+    # It takes what it is told last.
+    slow.unpause()
+    while not isinstance(event := slow.next(), Ended):
+        pass
+    assert event.named == ("RESOURCE_EXHAUSTED", "SLOW_CONSUMER")
     witness.leave()
 
 
+@pytest.mark.timeout(240)
 def test_the_dashboard_shows_a_server_under_load(watched, tmp_path):
     """Every query of the dashboard gives data, and is plotted; no alert fires but for a server that is gone."""
     prometheus, alone, _ = watched

@@ -139,6 +139,22 @@ impl Greeting<'_> {
     }
 }
 
+/// A server's side for `localhost`, and the file with the authority that it is certified by.
+#[cfg(feature = "otlp")]
+pub(crate) fn acceptor() -> (tokio_rustls::TlsAcceptor, PathBuf) {
+    let authority = Authority::new();
+    let identity = authority.certifies("localhost");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.certificate.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    (Arc::new(config).into(), file(&authority.0.pem()))
+}
+
 async fn start(files: &(PathBuf, PathBuf), flags: &[&str]) -> TestServer {
     let (certificate, key) = (files.0.to_str().unwrap(), files.1.to_str().unwrap());
     TestServer::with(&[&["--tls-cert", certificate, "--tls-key", key], flags].concat()).await

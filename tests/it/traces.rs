@@ -24,12 +24,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+use tokio_rustls::TlsAcceptor;
 use tonic::{Code, Request, Response, Status};
 
 use crate::support::{
     Event, Frame, Process, TestServer, broadcast, from_server, plain_join, prefixed, proto, redis::RedisServer, shown,
     soon,
 };
+use crate::tls::acceptor;
 use proto::signaling_service_client::SignalingServiceClient;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -65,6 +67,10 @@ impl Receiver {
     }
 
     fn on(listener: TcpListener) -> Self {
+        Self::serve(listener, None)
+    }
+
+    fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let (address, came) = (listener.local_addr().unwrap(), watch::Sender::default());
         let taking = Arc::new(TraceServiceServer::new(Taking(came.clone())));
         tokio::spawn(async move {
@@ -72,7 +78,13 @@ impl Receiver {
                 let (stream, _) = listener.accept().await.unwrap();
                 let service = TowerToHyperService::new(TraceServiceServer::clone(&taking));
                 let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+                match &tls {
+                    None => drop(tokio::spawn(connection.serve_connection(TokioIo::new(stream), service))),
+                    Some(tls) => {
+                        let stream = tls.accept(stream).await.unwrap();
+                        tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+                    }
+                }
             }
         });
         Self { address, came }
@@ -469,6 +481,23 @@ async fn the_log_says_once_that_spans_are_lost_and_the_environment_says_whose_th
     assert_eq!(scope.scope.unwrap().name, "signalbox");
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code(), Some(0));
+}
+
+/// A process, because it takes whom the system trusts out of its environment.
+#[tokio::test]
+async fn spans_go_over_tls_to_whom_the_system_trusts() {
+    let (tls, authority) = acceptor();
+    let receiver = Receiver::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), Some(tls));
+    let environment = [
+        ("SIGNALBOX_OTLP_ENDPOINT", format!("https://localhost:{}", receiver.address.port())),
+        ("SSL_CERT_FILE", authority.to_str().unwrap().to_owned()),
+    ];
+    let (process, _log) = Process::with_environment(&environment, &[]).await;
+    let mut client = SignalingServiceClient::new(process.channel().await);
+    client.send_from_server(from_server("s", "")).await.unwrap_err();
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await.code(), Some(0));
+    says(receiver.spans().only(SEND), &[("signalbox.error.reason", "SESSION_NOT_FOUND")]);
 }
 
 #[tokio::test]
