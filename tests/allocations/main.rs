@@ -39,6 +39,7 @@ fn config() -> Config {
         engine: EngineSettings::Memory,
         reflection: true,
         origins: Default::default(),
+        traces: None,
         capacity: Capacity::default(),
         max_streams_per_transport: 0,
         transports: TransportCaps::default(),
