@@ -12,6 +12,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
+use crate::domain::Ending;
+
 use super::{
     join::Stream,
     outgoing::{Outgoing, SHARED_OVER_BYTES, Step},
@@ -28,13 +30,15 @@ pub(super) struct JoinBody {
     /// What was taken while a chunk was being filled.
     held: Option<Step>,
     timer: Pin<Box<Sleep>>,
+    /// When it was last asked for more, and has had any.
+    asked_at: Option<Instant>,
     done: bool,
 }
 
 impl JoinBody {
     pub(super) fn new(outgoing: Outgoing, stream: Arc<Stream>) -> Self {
         let timer = Box::pin(tokio::time::sleep(std::time::Duration::ZERO));
-        Self { outgoing, stream, held: None, timer, done: false }
+        Self { outgoing, stream, held: None, timer, asked_at: None, done: false }
     }
 
     /// The next step, data of many small messages gathered.
@@ -75,7 +79,10 @@ impl Body for JoinBody {
         loop {
             bell.take();
             match this.gather() {
-                Step::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Step::Data(data) => {
+                    this.asked_at = Some(Instant::now());
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Step::Trailers(goodbye) => {
                     this.done = true;
                     return Poll::Ready(Some(Ok(Frame::trailers(status::trailers(&goodbye)))));
@@ -99,9 +106,21 @@ impl Body for JoinBody {
     }
 }
 
+impl JoinBody {
+    /// Whether its client has taken nothing of what waits for so long that whoever cut its
+    /// connection most likely did for that.
+    fn is_behind(&self) -> bool {
+        let is_long = |since: Instant| since.elapsed() >= self.outgoing.patience() / 2;
+        !self.done && !self.outgoing.is_idle() && self.asked_at.is_some_and(is_long)
+    }
+}
+
 /// The sure sign that the stream is over, whoever ended it.
 impl Drop for JoinBody {
     fn drop(&mut self) {
+        if self.is_behind() {
+            self.outgoing.close(Ending::SlowConsumer);
+        }
         self.stream.gone(self.outgoing.ending());
     }
 }
