@@ -49,12 +49,12 @@ impl Language {
     }
 }
 
-/// All of its jars, and settings with which a machine of its own for each member starts soon.
+/// All of its jars. Each member is a virtual machine of its own: these settings have it start in
+/// half the time.
 fn java(jars: &Path) -> Vec<PathBuf> {
-    let path = format!("{jars}/classes:{jars}/*", jars = jars.display());
-    ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", &path, "Agent"]
-        .map(PathBuf::from)
-        .into()
+    let archive = format!("-XX:SharedArchiveFile={}/agent.jsa", jars.display());
+    let path = format!("{}/*", jars.display());
+    ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", &archive, "-cp", &path, "Agent"].map(PathBuf::from).into()
 }
 
 /// Beside the tests, where cargo has built it.
