@@ -31,6 +31,7 @@ public final class Agent {
     private Agent() {}
 
     public static void main(String[] arguments) throws Exception {
+        warmUp();
         var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         Session session = null;
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
@@ -67,6 +68,15 @@ public final class Agent {
                 case "leave" -> session.leave().thenRun(() -> tell(id, "ok", new JsonObject()));
                 default -> throw new IllegalArgumentException(line);
             }
+        }
+    }
+
+    /** Loads what a join needs: on a busy machine that takes seconds, of the few that one has. */
+    private static void warmUp() throws InterruptedException {
+        try {
+            SignalboxClient.of("http://127.0.0.1:1").join("nobody is there");
+        } catch (ConnectFailedException expected) {
+            // It is loaded.
         }
     }
 
@@ -191,6 +201,6 @@ public final class Agent {
     }
 
     private static Optional<Duration> seconds(JsonObject it, String name) {
-        return Optional.ofNullable(it.get(name)).map(it1 -> Duration.ofNanos((long) (it1.getAsDouble() * 1e9)));
+        return Optional.ofNullable(it.get(name)).map(one -> Duration.ofNanos((long) (one.getAsDouble() * 1e9)));
     }
 }
