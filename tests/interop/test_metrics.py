@@ -257,9 +257,10 @@ def test_the_dashboard_shows_a_server_under_load(watched, tmp_path):
 
     rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
     assert [rule["name"] for rule in rules] == alerts() and {rule["health"] for rule in rules} == {"ok"}
-    states = {rule["name"] for rule in rules if rule["state"] != "inactive"}
-    # There was one, of very few; it would have to last.
-    assert states <= {"SignalboxSlowReaders"}
+    states = {rule["name"]: rule["state"] for rule in rules if rule["state"] != "inactive"}
+    # There was a slow reader, of few; and a busy machine is slow. Either would have to last.
+    assert states.keys() <= {"SignalboxSlowReaders", "SignalboxCallsSlow", "SignalboxEngineSlow"}
+    assert "firing" not in states.values()
     alone.server.kill()
     down = 'ALERTS{alertname="SignalboxDown", instance="' + alone.server.admin.removeprefix("http://") + '"}'
     prometheus.wait("alert", lambda: prometheus.ask(down))
