@@ -88,7 +88,7 @@ use workers::Workers;
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the last spans may take to their receiver, when all else is done.
-const TRACES_GRACE: Duration = Duration::from_secs(2);
+const TRACES_GRACE: Duration = Duration::from_secs(5);
 
 /// How often measurements are summed up.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);

@@ -298,7 +298,8 @@ fn check_sample(line: &str) {
         Some((name, labels)) => (name, labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"))),
         None => (series, ""),
     };
-    assert!(is_name(name) && name.starts_with("signalbox_"), "{line}");
+    let is_known = ["signalbox_", "rpc_server_", "process_"].iter().any(|whose| name.starts_with(whose));
+    assert!(is_name(name) && is_known, "{line}");
     for label in labels.split(',').filter(|label| !label.is_empty()) {
         let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
         let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));

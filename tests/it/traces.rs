@@ -491,10 +491,13 @@ async fn spans_go_over_tls_to_whom_the_system_trusts() {
     let environment = [
         ("SIGNALBOX_OTLP_ENDPOINT", format!("https://localhost:{}", receiver.address.port())),
         ("SSL_CERT_FILE", authority.to_str().unwrap().to_owned()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20".to_owned()),
     ];
     let (process, _log) = Process::with_environment(&environment, &[]).await;
     let mut client = SignalingServiceClient::new(process.channel().await);
+    let mut came = receiver.came.subscribe();
     client.send_from_server(from_server("s", "")).await.unwrap_err();
+    soon("a span", came.changed()).await.unwrap();
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code(), Some(0));
     says(receiver.spans().only(SEND), &[("signalbox.error.reason", "SESSION_NOT_FOUND")]);

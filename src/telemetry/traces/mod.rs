@@ -15,6 +15,8 @@ mod none;
 mod sending;
 #[cfg(feature = "otlp")]
 mod span;
+#[cfg(feature = "otlp")]
+mod way;
 
 use std::net::IpAddr;
 

@@ -4,6 +4,7 @@
 
 use std::{
     env, fmt,
+    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _, tonic_types::transport::ClientTlsConfig};
+use opentelemetry_otlp::WithTonicConfig as _;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -24,12 +25,16 @@ use opentelemetry_sdk::{
 };
 use tokio::{runtime::Builder, sync::oneshot};
 
-use super::{SpanCounts, TraceSettings};
+use super::{SpanCounts, TraceSettings, way};
 
 /// How many spans may wait. Source: the specification's default.
 const MOST_WAITING: usize = 2_048;
 /// What sets another number. Source: the specification.
 const MOST_WAITING_VARIABLE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+/// How long a batch may take. Source: the specification's default.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What sets another time, in milliseconds. Source: the specification.
+const TIMEOUT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 
 /// The way to a receiver.
 pub(super) struct Sending {
@@ -66,14 +71,12 @@ impl Sending {
             .map_err(|error| error.to_string())?;
 
         let entered = handle.enter();
-        let mut exporter =
-            opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint.as_str());
-        if settings.endpoint.starts_with("https:") {
-            exporter = exporter.with_tls_config(ClientTlsConfig::new().with_native_roots());
-        }
+        let timeout = TIMEOUT_VARIABLES.iter().find_map(|variable| number(variable));
+        let channel = way::channel(&settings.endpoint, timeout.map_or(TIMEOUT, Duration::from_millis))?;
+        let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_channel(channel);
         let exporter = exporter.build().map_err(|error| error.to_string())?;
         let exporter = Counted { exporter, endpoint: settings.endpoint.clone(), counts: Arc::clone(&counts) };
-        let most = env::var(MOST_WAITING_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(MOST_WAITING);
+        let most = number(MOST_WAITING_VARIABLE).unwrap_or(MOST_WAITING);
         let batches = BatchConfigBuilder::default().with_max_queue_size(most).build();
         let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         let provider = SdkTracerProvider::builder()
@@ -105,6 +108,11 @@ impl Sending {
             tracing::warn!(sent, dropped, waiting, "spans are lost: they could not be sent in time");
         }
     }
+}
+
+/// A number in the environment, if one is there.
+fn number<T: FromStr>(variable: &str) -> Option<T> {
+    env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
 /// Who sends: as the environment says, by OpenTelemetry's variables.
