@@ -124,7 +124,7 @@ impl Signal {
     /// let (bob, _) = client.join(JoinOptions::new("demo")).await?;
     /// let gone = "00000000-0000-4000-8000-000000000000";
     /// let accepted = ada.signal(Signal::new("chat", "psst").to([bob.connection_id(), gone.into()])).await?;
-    /// assert_eq!(accepted.not_connected, [gone]);
+    /// assert_eq!(accepted.not_connected_ids, [gone]);
     /// # Ok(())
     /// # });
     /// ```

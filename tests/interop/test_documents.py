@@ -328,19 +328,41 @@ def anchors(path: pathlib.Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def links(path: pathlib.Path):
+    """Where a document leads within this repository: the link, the file, the heading if one is named."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if not re.match(r"[a-z]+:", link):
+            name, _, anchor = link.partition("#")
+            yield link, (path.parent / name).resolve() if name else path, anchor
+
+
 def test_links_lead_somewhere():
     checked = 0
     for path in MARKDOWN:
-        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
-            if re.match(r"[a-z]+:", link):
-                continue
-            name, _, anchor = link.partition("#")
-            there = (path.parent / name).resolve() if name else path
+        for link, there, anchor in links(path):
             where = f"{link} in {path.relative_to(ROOT)}"
             assert there.exists(), f"{where}: there is no {there}"
             assert not anchor or anchor in anchors(there), f"{where}: no such heading"
             checked += 1
     assert checked > 50, checked
+
+
+def test_every_document_is_found():
+    """From the README, step by step."""
+    found, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        path = ahead.pop()
+        if path not in found:
+            found.add(path)
+            ahead += [there for _, there, _ in links(path) if there.suffix == ".md" and there.exists()]
+    assert not set(MARKDOWN) - found, f"nothing leads to {set(MARKDOWN) - found}"
+
+
+def test_the_readme_reads_in_five_minutes():
+    """At 250 to 280 words a minute, what is shown of programs not counted."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    words = [word for word in text.split() if re.search("[A-Za-z]", word)]
+    assert len(words) < 1_400, f"it has {len(words)} words: put length into docs/"
 
 
 def test_every_alert_is_explained():
