@@ -22,11 +22,11 @@ BREAKING = {
 }
 
 
-def check(folder: pathlib.Path) -> subprocess.CompletedProcess:
+def check(folder: pathlib.Path, root: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
     if not shutil.which("buf"):
         pytest.skip("tests/all installs buf")
     return subprocess.run(
-        [str(ROOT / "tests/breaking"), str(folder)], capture_output=True, text=True, timeout=SECONDS * 3
+        [str(root / "tests/breaking"), str(folder)], capture_output=True, text=True, timeout=SECONDS * 3
     )
 
 
@@ -62,3 +62,30 @@ def test_what_is_added_is_none(protos):
     change(protos, "session.proto", r"rpc GetSession\(", "rpc LookAt(GetSessionRequest) returns (GetSessionResponse);\n  rpc GetSession(")
     done = check(protos)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_tag_is_the_last_release_and_the_copy_must_be_its(tmp_path):
+    shutil.copytree(PROTO, tmp_path / "proto")
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests/breaking", tmp_path / "tests")
+    shutil.copytree(ROOT / "tests/released", tmp_path / "tests/released")
+
+    def git(*words: str) -> None:
+        name = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+        subprocess.run(["git", *name, *words], cwd=tmp_path, check=True, capture_output=True, timeout=SECONDS)
+
+    git("init")
+    released = tmp_path / "proto"
+    change(released, "types.proto", r"string data = 2;", "string data = 2;\n  // A third.\n  string more = 3;")
+    git("add", ".")
+    git("commit", "--message", "A release")
+    git("tag", "v9.9.9")
+    done = check(released, tmp_path)
+    assert done.returncode == 1 and "tests/breaking --released was forgotten" in done.stderr, done
+
+    subprocess.run([str(tmp_path / "tests/breaking"), "--released"], check=True, timeout=SECONDS)
+    done = check(released, tmp_path)
+    assert done.returncode == 0 and "v9.9.9" in done.stdout, done
+    change(released, "types.proto", r"string more = 3;", "")
+    done = check(released, tmp_path)
+    assert done.returncode != 0 and "was deleted" in done.stdout, done
