@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
+    os::fd::AsFd,
     process::Stdio,
 };
 
@@ -108,7 +109,7 @@ impl Terminal {
     }
 }
 
-fn resize(keyboard: &File, (rows, columns): (u16, u16)) {
+fn resize(keyboard: impl AsFd, (rows, columns): (u16, u16)) {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(keyboard, size).unwrap();
 }

@@ -1,6 +1,6 @@
 //! `signalbox top`: at a terminal, without one, and while its server comes and goes.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZero};
 
 use tokio::process::Command;
 
@@ -27,7 +27,7 @@ impl Top {
             command.args(["--admin", &format!("http://{admin}")]);
         }
         command.env_remove("NO_COLOR").env_remove("SIGNALBOX_ADMIN").kill_on_drop(true);
-        let (rows, columns) = SIZE;
+        let (rows, columns) = size(SIZE);
         Self { terminal: Terminal::start(command), shown: vt100::Parser::new(rows, columns, 0) }
     }
 
@@ -43,7 +43,8 @@ impl Top {
                 self.shown.process(&bytes);
             }
         });
-        match seen.await {
+        let seen = seen.await;
+        match seen {
             Ok(lines) => lines,
             Err(_) => panic!("{what} is not shown:\n{}", self.shown.screen().contents()),
         }
@@ -56,11 +57,12 @@ impl Top {
 
     fn lines(&self) -> Vec<String> {
         let columns = self.shown.screen().size().1;
-        self.shown.screen().rows(0, columns).collect()
+        self.shown.screen().rows(0, columns.get()).collect()
     }
 
     fn resize(&mut self, rows: u16, columns: u16) {
-        self.shown.screen_mut().set_size(rows, columns);
+        let (lines, width) = size((rows, columns));
+        self.shown.screen_mut().set_size(lines, width);
         self.terminal.resize((rows, columns));
     }
 
@@ -78,6 +80,11 @@ impl Top {
         .await;
         code
     }
+}
+
+/// Rows and columns, as the screen wants them.
+fn size((rows, columns): (u16, u16)) -> (NonZero<u16>, NonZero<u16>) {
+    (NonZero::new(rows).unwrap(), NonZero::new(columns).unwrap())
 }
 
 fn has(line: &str, words: &[&str]) -> bool {

@@ -129,7 +129,7 @@ function tables(now) {
   )), "none", 6);
   fill("readers", now.readers.map((one) => {
     const full = cell(one.full >= 0.5 ? "full" : "", Math.round(one.full * 100) + " %");
-    return row(name(one.session || "(not in yet)"), name(one.connection || "", "minor"), full, count(one.events), bytes(one.bytes), time(one.waiting_seconds), cell("minor", time(one.age_seconds)));
+    return row(name(one.session || "(not in yet)"), name(one.connection || "", "minor"), full, count(one.events), cell("minor", bytes(one.bytes)), time(one.waiting_seconds), cell("minor", time(one.age_seconds)));
   }), "nobody leaves anything behind", 7);
   reasons("closes", now, (snapshot) => snapshot.totals.closes);
   reasons("refusals", now, (snapshot) => snapshot.totals.refusals);
