@@ -143,7 +143,11 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // When the terminal is gone there is nobody left to tell.
         let _ = self.0.show_cursor();
-        let _ = ratatui::try_restore();
+        // Twice would take the place that the shell goes on at back to where it was before,
+        // over what the panic said.
+        if !std::thread::panicking() {
+            let _ = ratatui::try_restore();
+        }
     }
 }
 
