@@ -65,20 +65,21 @@ pub trait Engine: Send + Sync + 'static {
     /// `SESSION_FULL`, `ENGINE_UNAVAILABLE`.
     fn join(&self, session: SessionId, outlet: OutletId, join: Join) -> BoxFuture<'_, Result<Joined, Refusal>>;
 
-    /// Does what a connection asks for beside its stream, by the secret that resumes it:
-    /// on any node, and while it is interrupted, too. The outcome, unless it leaves; its
-    /// stream isn't told.
+    /// Does what a connection asks for beside its stream, by the secret that resumes it,
+    /// in this order: on any node, and while it is interrupted, too. A leave is asked
+    /// alone. The outcomes, which a leave has none of: its stream isn't told. Once it is
+    /// gone by one of these, nothing more is done.
     ///
     /// # Errors
     /// `CONNECTION_NOT_FOUND`, where who asks isn't known; `ENGINE_UNAVAILABLE`, after
-    /// which the same may be asked again if it has an id.
+    /// which the same may be asked again if it has ids.
     fn command_beside(
         &self,
         session: SessionId,
         connection: ConnectionId,
         token: ResumeToken,
-        command: Command,
-    ) -> BoxFuture<'_, Result<Option<SendResult>, Refusal>>;
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Result<Vec<SendResult>, Refusal>>;
 
     /// Takes a signal from a backend.
     ///

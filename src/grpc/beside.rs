@@ -7,14 +7,17 @@ use tonic::{Status, server::UnaryService};
 
 use crate::{
     auth::{Action, Grant},
-    domain::{ConnectionId, Named, Reason, Refusal, ResumeToken, SessionId},
+    domain::{ConnectionId, Limits, Named, Reason, Refusal, ResumeToken, SessionId},
     engine::BoxFuture,
-    proto::{LeaveRequest, LeaveResponse, SendRequest, SendResponse, send_request::Frame},
-    session::{Command, unknown_connection},
+    proto::{LeaveRequest, LeaveResponse, SendRequest, SendResponse, send_frame::Frame},
+    session::{Command, SendResult, unknown_connection},
     telemetry::{CallSpan, Note, UnaryMethod, audit},
 };
 
 use super::{PeerAddress, Services, parse, signaling::answer, wire};
+
+/// How many frames a call has at the most: an engine does them at once.
+const MAX_FRAMES: usize = 64;
 
 /// Who asks: what a call says of it.
 struct Asking {
@@ -69,14 +72,36 @@ impl Services {
         Ok(Asking { session, connection, token, grant, peer: head.peer })
     }
 
-    async fn do_beside(&self, asking: Asking, command: Command) -> Result<Option<crate::session::SendResult>, Refusal> {
+    async fn do_beside(&self, asking: Asking, commands: Vec<Command>) -> Result<Vec<SendResult>, Refusal> {
         let Asking { session, connection, token, .. } = asking;
         let connection = connection.ok_or_else(unknown_connection)?;
-        self.engine.command_beside(session, connection, token, command).await
+        self.engine.command_beside(session, connection, token, commands).await
     }
 }
 
 impl Asking {
+    /// Makes a command of a frame.
+    fn command(&self, frame: Option<Frame>, limits: &Limits) -> Result<Command, Refusal> {
+        match frame {
+            Some(Frame::Send(send)) => {
+                let (id, may) = (send.send_id, self.check(Action::Signal));
+                Ok(Command::Send(id, may.and_then(|()| parse::send(send, limits))))
+            }
+            Some(Frame::Disconnect(disconnect)) => {
+                let (id, whom) = (disconnect.send_id, Named::read(disconnect.connection_id));
+                let may = self.check(Action::Disconnect);
+                if may.is_ok() {
+                    audit::disconnects(self.who(), Some(&self.session), &whom);
+                }
+                Ok(Command::Disconnect(id, may.map(|()| whom)))
+            }
+            None => {
+                let why = "a frame is neither a send nor a disconnect, or of an unknown kind";
+                Err(Refusal::new(Reason::FrameInvalid, why).field("frames"))
+            }
+        }
+    }
+
     /// Whether its token lets it; if not, that is the send's outcome.
     fn check(&self, action: Action) -> Result<(), Refusal> {
         self.grant.bearer.check(action).inspect_err(|refusal| audit::refused(self.who(), "a send", refusal))
@@ -88,39 +113,27 @@ impl Asking {
 }
 
 async fn send(services: &Services, head: &Head, request: SendRequest) -> Result<SendResponse, Refusal> {
-    let SendRequest { session_id, connection_id, resume_token, frame } = request;
+    let SendRequest { session_id, connection_id, resume_token, frames } = request;
     let asking = services.asking(head, "Send", (session_id, connection_id, resume_token))?;
-    let command = match frame {
-        Some(Frame::Send(send)) => {
-            let (id, may) = (send.send_id, asking.check(Action::Signal));
-            Command::Send(id, may.and_then(|()| parse::send(send, &services.limits)))
-        }
-        Some(Frame::Disconnect(disconnect)) => {
-            let (id, whom) = (disconnect.send_id, Named::read(disconnect.connection_id));
-            let may = asking.check(Action::Disconnect);
-            if may.is_ok() {
-                audit::disconnects(asking.who(), Some(&asking.session), &whom);
-            }
-            Command::Disconnect(id, may.map(|()| whom))
-        }
-        None => {
-            let why = "the request has neither a send nor a disconnect, or one of an unknown kind";
-            return Err(Refusal::new(Reason::FrameInvalid, why).field("frame"));
-        }
-    };
-    // Only a leave has no outcome.
-    let result = services.do_beside(asking, command).await?;
-    if let Some(Ok(accepted)) = result.as_ref().map(|result| &result.outcome) {
+    let count = frames.len();
+    if !(1..=MAX_FRAMES).contains(&count) {
+        let why = format!("the request has {count} frames; it must have 1 to {MAX_FRAMES}");
+        return Err(Refusal::new(Reason::FrameInvalid, why).field("frames"));
+    }
+    let commands = frames.into_iter().map(|frame| asking.command(frame.frame, &services.limits));
+    let commands = commands.collect::<Result<Vec<_>, _>>()?;
+    let results = services.do_beside(asking, commands).await?;
+    // Of the newest that has one.
+    if let Some(accepted) = results.iter().rev().find_map(|result| result.outcome.as_ref().ok()) {
         head.note(Note::Sequence(accepted.sequence));
     }
-    let result = result.as_ref().map(wire::to_send_result);
-    Ok(SendResponse { result })
+    Ok(SendResponse { results: results.iter().map(wire::to_send_result).collect() })
 }
 
 async fn leave(services: &Services, head: &Head, request: LeaveRequest) -> Result<LeaveResponse, Refusal> {
     let LeaveRequest { session_id, connection_id, resume_token } = request;
     let asking = services.asking(head, "Leave", (session_id, connection_id, resume_token))?;
-    services.do_beside(asking, Command::Leave).await?;
+    services.do_beside(asking, vec![Command::Leave]).await?;
     Ok(LeaveResponse {})
 }
 

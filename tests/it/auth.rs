@@ -342,13 +342,13 @@ async fn roles_may_do_the_same_beside_their_stream() {
         session_id: "s".into(),
         connection_id: member.id(),
         resume_token: member.joined.resume_token.clone(),
-        frame: Some(frame),
+        frames: vec![proto::SendFrame { frame: Some(frame) }],
     };
     let Frame::Send(hello) = broadcast(1, "", "hello") else { panic!("a send") };
-    let send = |send_id| asks(proto::send_request::Frame::Send(proto::SendSignal { send_id, ..hello.clone() }));
+    let send = |send_id| asks(proto::send_frame::Frame::Send(proto::SendSignal { send_id, ..hello.clone() }));
     let disconnect = |send_id| {
         let frame = proto::DisconnectConnection { send_id, connection_id: "nobody".into() };
-        asks(proto::send_request::Frame::Disconnect(frame))
+        asks(proto::send_frame::Frame::Disconnect(frame))
     };
     let leave = || {
         let proto::SendRequest { session_id, connection_id, resume_token, .. } = send(0);
@@ -377,8 +377,8 @@ async fn roles_may_do_the_same_beside_their_stream() {
     {
         let token = token(role);
         for (request, may) in [(send(at), signals), (disconnect(at + 1), disconnects)] {
-            let result = client.send(shown(request, Some(&token))).await.unwrap().into_inner().result.unwrap();
-            let reason = match result.outcome.unwrap() {
+            let mut response = client.send(shown(request, Some(&token))).await.unwrap().into_inner();
+            let reason = match response.results.remove(0).outcome.unwrap() {
                 proto::send_result::Outcome::Accepted(_) => String::new(),
                 proto::send_result::Outcome::Error(error) => error.reason,
             };

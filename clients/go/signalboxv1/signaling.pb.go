@@ -1909,13 +1909,8 @@ type SendRequest struct {
 	ConnectionId string `protobuf:"bytes,2,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
 	// `Joined.resume_token` of the stream.
 	ResumeToken string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
-	// What it asks for. Must be set, else `FRAME_INVALID`.
-	//
-	// Types that are valid to be assigned to Frame:
-	//
-	//	*SendRequest_Send
-	//	*SendRequest_Disconnect
-	Frame         isSendRequest_Frame `protobuf_oneof:"frame"`
+	// What it asks for, in this order: 1 to 64 frames, else `FRAME_INVALID`.
+	Frames        []*SendFrame `protobuf:"bytes,4,rep,name=frames,proto3" json:"frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1971,61 +1966,113 @@ func (x *SendRequest) GetResumeToken() string {
 	return ""
 }
 
-func (x *SendRequest) GetFrame() isSendRequest_Frame {
+func (x *SendRequest) GetFrames() []*SendFrame {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
+// One thing that a connection asks for.
+type SendFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What. Must be set; one that this version doesn't know: `FRAME_INVALID`.
+	//
+	// Types that are valid to be assigned to Frame:
+	//
+	//	*SendFrame_Send
+	//	*SendFrame_Disconnect
+	Frame         isSendFrame_Frame `protobuf_oneof:"frame"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendFrame) Reset() {
+	*x = SendFrame{}
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendFrame) ProtoMessage() {}
+
+func (x *SendFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendFrame.ProtoReflect.Descriptor instead.
+func (*SendFrame) Descriptor() ([]byte, []int) {
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SendFrame) GetFrame() isSendFrame_Frame {
 	if x != nil {
 		return x.Frame
 	}
 	return nil
 }
 
-func (x *SendRequest) GetSend() *SendSignal {
+func (x *SendFrame) GetSend() *SendSignal {
 	if x != nil {
-		if x, ok := x.Frame.(*SendRequest_Send); ok {
+		if x, ok := x.Frame.(*SendFrame_Send); ok {
 			return x.Send
 		}
 	}
 	return nil
 }
 
-func (x *SendRequest) GetDisconnect() *DisconnectConnection {
+func (x *SendFrame) GetDisconnect() *DisconnectConnection {
 	if x != nil {
-		if x, ok := x.Frame.(*SendRequest_Disconnect); ok {
+		if x, ok := x.Frame.(*SendFrame_Disconnect); ok {
 			return x.Disconnect
 		}
 	}
 	return nil
 }
 
-type isSendRequest_Frame interface {
-	isSendRequest_Frame()
+type isSendFrame_Frame interface {
+	isSendFrame_Frame()
 }
 
-type SendRequest_Send struct {
+type SendFrame_Send struct {
 	// Sends a signal.
-	Send *SendSignal `protobuf:"bytes,4,opt,name=send,proto3,oneof"`
+	Send *SendSignal `protobuf:"bytes,1,opt,name=send,proto3,oneof"`
 }
 
-type SendRequest_Disconnect struct {
+type SendFrame_Disconnect struct {
 	// Disconnects another connection. For moderators.
-	Disconnect *DisconnectConnection `protobuf:"bytes,5,opt,name=disconnect,proto3,oneof"`
+	Disconnect *DisconnectConnection `protobuf:"bytes,2,opt,name=disconnect,proto3,oneof"`
 }
 
-func (*SendRequest_Send) isSendRequest_Frame() {}
+func (*SendFrame_Send) isSendFrame_Frame() {}
 
-func (*SendRequest_Disconnect) isSendRequest_Frame() {}
+func (*SendFrame_Disconnect) isSendFrame_Frame() {}
 
 // It was decided.
 type SendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The outcome. Always set by the server.
-	Result        *SendResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	// The outcomes of the frames, in their order. Fewer only where one of them
+	// disconnected the connection itself: those after it were not looked at.
+	Results       []*SendResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendResponse) Reset() {
 	*x = SendResponse{}
-	mi := &file_signalbox_v1_signaling_proto_msgTypes[20]
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2084,7 @@ func (x *SendResponse) String() string {
 func (*SendResponse) ProtoMessage() {}
 
 func (x *SendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signalbox_v1_signaling_proto_msgTypes[20]
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,12 +2097,12 @@ func (x *SendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
 func (*SendResponse) Descriptor() ([]byte, []int) {
-	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{20}
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *SendResponse) GetResult() *SendResult {
+func (x *SendResponse) GetResults() []*SendResult {
 	if x != nil {
-		return x.Result
+		return x.Results
 	}
 	return nil
 }
@@ -2075,7 +2122,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_signalbox_v1_signaling_proto_msgTypes[21]
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2134,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signalbox_v1_signaling_proto_msgTypes[21]
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2147,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{21}
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LeaveRequest) GetSessionId() string {
@@ -2133,7 +2180,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_signalbox_v1_signaling_proto_msgTypes[22]
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2192,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_signalbox_v1_signaling_proto_msgTypes[22]
+	mi := &file_signalbox_v1_signaling_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2205,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{22}
+	return file_signalbox_v1_signaling_proto_rawDescGZIP(), []int{23}
 }
 
 var File_signalbox_v1_signaling_proto protoreflect.FileDescriptor
@@ -2286,19 +2333,21 @@ const file_signalbox_v1_signaling_proto_rawDesc = "" +
 	"\x13connection_restored\x18\t \x01(\v2 .signalbox.v1.ConnectionRestoredH\x00R\x12connectionRestored\x12J\n" +
 	"\x10connections_page\x18\n" +
 	" \x01(\v2\x1d.signalbox.v1.ConnectionsPageH\x00R\x0fconnectionsPageB\a\n" +
-	"\x05event\"\xf3\x01\n" +
+	"\x05event\"\xa5\x01\n" +
 	"\vSendRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
 	"\rconnection_id\x18\x02 \x01(\tR\fconnectionId\x12!\n" +
-	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\x12.\n" +
-	"\x04send\x18\x04 \x01(\v2\x18.signalbox.v1.SendSignalH\x00R\x04send\x12D\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\x12/\n" +
+	"\x06frames\x18\x04 \x03(\v2\x17.signalbox.v1.SendFrameR\x06frames\"\x8a\x01\n" +
+	"\tSendFrame\x12.\n" +
+	"\x04send\x18\x01 \x01(\v2\x18.signalbox.v1.SendSignalH\x00R\x04send\x12D\n" +
 	"\n" +
-	"disconnect\x18\x05 \x01(\v2\".signalbox.v1.DisconnectConnectionH\x00R\n" +
+	"disconnect\x18\x02 \x01(\v2\".signalbox.v1.DisconnectConnectionH\x00R\n" +
 	"disconnectB\a\n" +
-	"\x05frame\"@\n" +
-	"\fSendResponse\x120\n" +
-	"\x06result\x18\x01 \x01(\v2\x18.signalbox.v1.SendResultR\x06result\"u\n" +
+	"\x05frame\"B\n" +
+	"\fSendResponse\x122\n" +
+	"\aresults\x18\x01 \x03(\v2\x18.signalbox.v1.SendResultR\aresults\"u\n" +
 	"\fLeaveRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
@@ -2336,7 +2385,7 @@ func file_signalbox_v1_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signalbox_v1_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signalbox_v1_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_signalbox_v1_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_signalbox_v1_signaling_proto_goTypes = []any{
 	(JoinOutcome)(0),               // 0: signalbox.v1.JoinOutcome
 	(ClientAction)(0),              // 1: signalbox.v1.ClientAction
@@ -2360,81 +2409,83 @@ var file_signalbox_v1_signaling_proto_goTypes = []any{
 	(*SubscribeRequest)(nil),       // 19: signalbox.v1.SubscribeRequest
 	(*SubscribeResponse)(nil),      // 20: signalbox.v1.SubscribeResponse
 	(*SendRequest)(nil),            // 21: signalbox.v1.SendRequest
-	(*SendResponse)(nil),           // 22: signalbox.v1.SendResponse
-	(*LeaveRequest)(nil),           // 23: signalbox.v1.LeaveRequest
-	(*LeaveResponse)(nil),          // 24: signalbox.v1.LeaveResponse
-	(*durationpb.Duration)(nil),    // 25: google.protobuf.Duration
-	(*Signal)(nil),                 // 26: signalbox.v1.Signal
-	(*Recipients)(nil),             // 27: signalbox.v1.Recipients
-	(*SignalReceived)(nil),         // 28: signalbox.v1.SignalReceived
-	(*ConnectionCreated)(nil),      // 29: signalbox.v1.ConnectionCreated
-	(*ConnectionDestroyed)(nil),    // 30: signalbox.v1.ConnectionDestroyed
-	(*ConnectionInterrupted)(nil),  // 31: signalbox.v1.ConnectionInterrupted
-	(*ConnectionRestored)(nil),     // 32: signalbox.v1.ConnectionRestored
-	(*Connection)(nil),             // 33: signalbox.v1.Connection
+	(*SendFrame)(nil),              // 22: signalbox.v1.SendFrame
+	(*SendResponse)(nil),           // 23: signalbox.v1.SendResponse
+	(*LeaveRequest)(nil),           // 24: signalbox.v1.LeaveRequest
+	(*LeaveResponse)(nil),          // 25: signalbox.v1.LeaveResponse
+	(*durationpb.Duration)(nil),    // 26: google.protobuf.Duration
+	(*Signal)(nil),                 // 27: signalbox.v1.Signal
+	(*Recipients)(nil),             // 28: signalbox.v1.Recipients
+	(*SignalReceived)(nil),         // 29: signalbox.v1.SignalReceived
+	(*ConnectionCreated)(nil),      // 30: signalbox.v1.ConnectionCreated
+	(*ConnectionDestroyed)(nil),    // 31: signalbox.v1.ConnectionDestroyed
+	(*ConnectionInterrupted)(nil),  // 32: signalbox.v1.ConnectionInterrupted
+	(*ConnectionRestored)(nil),     // 33: signalbox.v1.ConnectionRestored
+	(*Connection)(nil),             // 34: signalbox.v1.Connection
 }
 var file_signalbox_v1_signaling_proto_depIdxs = []int32{
 	3,  // 0: signalbox.v1.JoinRequest.join:type_name -> signalbox.v1.Join
 	5,  // 1: signalbox.v1.JoinRequest.send:type_name -> signalbox.v1.SendSignal
 	6,  // 2: signalbox.v1.JoinRequest.disconnect:type_name -> signalbox.v1.DisconnectConnection
 	7,  // 3: signalbox.v1.JoinRequest.leave:type_name -> signalbox.v1.Leave
-	25, // 4: signalbox.v1.Join.resume_window:type_name -> google.protobuf.Duration
+	26, // 4: signalbox.v1.Join.resume_window:type_name -> google.protobuf.Duration
 	4,  // 5: signalbox.v1.Join.resume:type_name -> signalbox.v1.Resume
-	26, // 6: signalbox.v1.SendSignal.signal:type_name -> signalbox.v1.Signal
-	27, // 7: signalbox.v1.SendSignal.to:type_name -> signalbox.v1.Recipients
-	28, // 8: signalbox.v1.JoinResponse.signal:type_name -> signalbox.v1.SignalReceived
+	27, // 6: signalbox.v1.SendSignal.signal:type_name -> signalbox.v1.Signal
+	28, // 7: signalbox.v1.SendSignal.to:type_name -> signalbox.v1.Recipients
+	29, // 8: signalbox.v1.JoinResponse.signal:type_name -> signalbox.v1.SignalReceived
 	13, // 9: signalbox.v1.JoinResponse.send_result:type_name -> signalbox.v1.SendResult
-	29, // 10: signalbox.v1.JoinResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
-	30, // 11: signalbox.v1.JoinResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
+	30, // 10: signalbox.v1.JoinResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
+	31, // 11: signalbox.v1.JoinResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
 	9,  // 12: signalbox.v1.JoinResponse.joined:type_name -> signalbox.v1.Joined
 	12, // 13: signalbox.v1.JoinResponse.heartbeat:type_name -> signalbox.v1.Heartbeat
 	16, // 14: signalbox.v1.JoinResponse.closing:type_name -> signalbox.v1.Closing
-	31, // 15: signalbox.v1.JoinResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
-	32, // 16: signalbox.v1.JoinResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
+	32, // 15: signalbox.v1.JoinResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
+	33, // 16: signalbox.v1.JoinResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
 	11, // 17: signalbox.v1.JoinResponse.connections_page:type_name -> signalbox.v1.ConnectionsPage
 	0,  // 18: signalbox.v1.Joined.outcome:type_name -> signalbox.v1.JoinOutcome
-	33, // 19: signalbox.v1.Joined.connection:type_name -> signalbox.v1.Connection
-	33, // 20: signalbox.v1.Joined.connections:type_name -> signalbox.v1.Connection
-	25, // 21: signalbox.v1.Joined.resume_window:type_name -> google.protobuf.Duration
+	34, // 19: signalbox.v1.Joined.connection:type_name -> signalbox.v1.Connection
+	34, // 20: signalbox.v1.Joined.connections:type_name -> signalbox.v1.Connection
+	26, // 21: signalbox.v1.Joined.resume_window:type_name -> google.protobuf.Duration
 	10, // 22: signalbox.v1.Joined.limits:type_name -> signalbox.v1.Limits
-	25, // 23: signalbox.v1.Limits.heartbeat_interval:type_name -> google.protobuf.Duration
-	33, // 24: signalbox.v1.ConnectionsPage.connections:type_name -> signalbox.v1.Connection
+	26, // 23: signalbox.v1.Limits.heartbeat_interval:type_name -> google.protobuf.Duration
+	34, // 24: signalbox.v1.ConnectionsPage.connections:type_name -> signalbox.v1.Connection
 	14, // 25: signalbox.v1.SendResult.accepted:type_name -> signalbox.v1.Accepted
 	15, // 26: signalbox.v1.SendResult.error:type_name -> signalbox.v1.SendError
-	25, // 27: signalbox.v1.SendError.retry_after:type_name -> google.protobuf.Duration
+	26, // 27: signalbox.v1.SendError.retry_after:type_name -> google.protobuf.Duration
 	1,  // 28: signalbox.v1.Closing.action:type_name -> signalbox.v1.ClientAction
-	25, // 29: signalbox.v1.Closing.retry_after:type_name -> google.protobuf.Duration
-	26, // 30: signalbox.v1.SendFromServerRequest.signal:type_name -> signalbox.v1.Signal
-	27, // 31: signalbox.v1.SendFromServerRequest.to:type_name -> signalbox.v1.Recipients
+	26, // 29: signalbox.v1.Closing.retry_after:type_name -> google.protobuf.Duration
+	27, // 30: signalbox.v1.SendFromServerRequest.signal:type_name -> signalbox.v1.Signal
+	28, // 31: signalbox.v1.SendFromServerRequest.to:type_name -> signalbox.v1.Recipients
 	3,  // 32: signalbox.v1.SubscribeRequest.join:type_name -> signalbox.v1.Join
-	28, // 33: signalbox.v1.SubscribeResponse.signal:type_name -> signalbox.v1.SignalReceived
+	29, // 33: signalbox.v1.SubscribeResponse.signal:type_name -> signalbox.v1.SignalReceived
 	13, // 34: signalbox.v1.SubscribeResponse.send_result:type_name -> signalbox.v1.SendResult
-	29, // 35: signalbox.v1.SubscribeResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
-	30, // 36: signalbox.v1.SubscribeResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
+	30, // 35: signalbox.v1.SubscribeResponse.connection_created:type_name -> signalbox.v1.ConnectionCreated
+	31, // 36: signalbox.v1.SubscribeResponse.connection_destroyed:type_name -> signalbox.v1.ConnectionDestroyed
 	9,  // 37: signalbox.v1.SubscribeResponse.joined:type_name -> signalbox.v1.Joined
 	12, // 38: signalbox.v1.SubscribeResponse.heartbeat:type_name -> signalbox.v1.Heartbeat
 	16, // 39: signalbox.v1.SubscribeResponse.closing:type_name -> signalbox.v1.Closing
-	31, // 40: signalbox.v1.SubscribeResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
-	32, // 41: signalbox.v1.SubscribeResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
+	32, // 40: signalbox.v1.SubscribeResponse.connection_interrupted:type_name -> signalbox.v1.ConnectionInterrupted
+	33, // 41: signalbox.v1.SubscribeResponse.connection_restored:type_name -> signalbox.v1.ConnectionRestored
 	11, // 42: signalbox.v1.SubscribeResponse.connections_page:type_name -> signalbox.v1.ConnectionsPage
-	5,  // 43: signalbox.v1.SendRequest.send:type_name -> signalbox.v1.SendSignal
-	6,  // 44: signalbox.v1.SendRequest.disconnect:type_name -> signalbox.v1.DisconnectConnection
-	13, // 45: signalbox.v1.SendResponse.result:type_name -> signalbox.v1.SendResult
-	2,  // 46: signalbox.v1.SignalingService.Join:input_type -> signalbox.v1.JoinRequest
-	17, // 47: signalbox.v1.SignalingService.SendFromServer:input_type -> signalbox.v1.SendFromServerRequest
-	19, // 48: signalbox.v1.SignalingService.Subscribe:input_type -> signalbox.v1.SubscribeRequest
-	21, // 49: signalbox.v1.SignalingService.Send:input_type -> signalbox.v1.SendRequest
-	23, // 50: signalbox.v1.SignalingService.Leave:input_type -> signalbox.v1.LeaveRequest
-	8,  // 51: signalbox.v1.SignalingService.Join:output_type -> signalbox.v1.JoinResponse
-	18, // 52: signalbox.v1.SignalingService.SendFromServer:output_type -> signalbox.v1.SendFromServerResponse
-	20, // 53: signalbox.v1.SignalingService.Subscribe:output_type -> signalbox.v1.SubscribeResponse
-	22, // 54: signalbox.v1.SignalingService.Send:output_type -> signalbox.v1.SendResponse
-	24, // 55: signalbox.v1.SignalingService.Leave:output_type -> signalbox.v1.LeaveResponse
-	51, // [51:56] is the sub-list for method output_type
-	46, // [46:51] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	22, // 43: signalbox.v1.SendRequest.frames:type_name -> signalbox.v1.SendFrame
+	5,  // 44: signalbox.v1.SendFrame.send:type_name -> signalbox.v1.SendSignal
+	6,  // 45: signalbox.v1.SendFrame.disconnect:type_name -> signalbox.v1.DisconnectConnection
+	13, // 46: signalbox.v1.SendResponse.results:type_name -> signalbox.v1.SendResult
+	2,  // 47: signalbox.v1.SignalingService.Join:input_type -> signalbox.v1.JoinRequest
+	17, // 48: signalbox.v1.SignalingService.SendFromServer:input_type -> signalbox.v1.SendFromServerRequest
+	19, // 49: signalbox.v1.SignalingService.Subscribe:input_type -> signalbox.v1.SubscribeRequest
+	21, // 50: signalbox.v1.SignalingService.Send:input_type -> signalbox.v1.SendRequest
+	24, // 51: signalbox.v1.SignalingService.Leave:input_type -> signalbox.v1.LeaveRequest
+	8,  // 52: signalbox.v1.SignalingService.Join:output_type -> signalbox.v1.JoinResponse
+	18, // 53: signalbox.v1.SignalingService.SendFromServer:output_type -> signalbox.v1.SendFromServerResponse
+	20, // 54: signalbox.v1.SignalingService.Subscribe:output_type -> signalbox.v1.SubscribeResponse
+	23, // 55: signalbox.v1.SignalingService.Send:output_type -> signalbox.v1.SendResponse
+	25, // 56: signalbox.v1.SignalingService.Leave:output_type -> signalbox.v1.LeaveResponse
+	52, // [52:57] is the sub-list for method output_type
+	47, // [47:52] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_signalbox_v1_signaling_proto_init() }
@@ -2477,9 +2528,9 @@ func file_signalbox_v1_signaling_proto_init() {
 		(*SubscribeResponse_ConnectionRestored)(nil),
 		(*SubscribeResponse_ConnectionsPage)(nil),
 	}
-	file_signalbox_v1_signaling_proto_msgTypes[19].OneofWrappers = []any{
-		(*SendRequest_Send)(nil),
-		(*SendRequest_Disconnect)(nil),
+	file_signalbox_v1_signaling_proto_msgTypes[20].OneofWrappers = []any{
+		(*SendFrame_Send)(nil),
+		(*SendFrame_Disconnect)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2487,7 +2538,7 @@ func file_signalbox_v1_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signalbox_v1_signaling_proto_rawDesc), len(file_signalbox_v1_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

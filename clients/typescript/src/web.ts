@@ -5,7 +5,7 @@
  * The server serves it where `--cors-origin` names the page's origin.
  */
 
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
@@ -15,6 +15,8 @@ import {
   type JoinResponse,
   JoinResponseSchema,
   type Joined,
+  type SendFrame,
+  SendFrameSchema,
   type SendResult,
   SignalingService,
   type SubscribeResponse,
@@ -43,9 +45,13 @@ function callsTo(baseUrl: string, fetch?: typeof globalThis.fetch) {
   return createClient(SignalingService, createGrpcWebTransport({ baseUrl, ...(fetch && { fetch }) }));
 }
 
+/** How many frames, and bytes of them, one call takes: the server's limits are 64, and 64 KiB. */
+const TOGETHER = [64, 48 * 1_024] as const;
+
 /**
  * A stream that a page can have: what it receives comes by `Subscribe`, what it sends goes
- * by `Send`, one at a time, because their ids must come in their order.
+ * by `Send`, one call at a time, because ids must come in their order; what comes meanwhile
+ * goes together with the next.
  */
 class WebStream implements Stream {
   readonly #calls;
@@ -109,46 +115,61 @@ class WebStream implements Stream {
 
   async #sendAll(): Promise<void> {
     this.#isSending = true;
-    for (let next = this.#frames.shift(); next && !this.#abort.signal.aborted; next = this.#frames.shift()) {
-      const came = await this.#ask(next);
-      if (came) this.#tell(came);
+    while (this.#frames.length && !this.#abort.signal.aborted) {
+      const came = await this.#ask(this.#next());
+      came.forEach((one) => this.#tell(one));
       // On a stream that ends nothing more is sent: a resume does that.
-      if (!came || !("event" in came)) return;
+      if (came.some((one) => !("event" in one)) || !came.length) return;
     }
     this.#isSending = false;
   }
 
+  /** What goes together; a leave goes alone. */
+  #next(): SendFrame[] | "leave" {
+    const frames: SendFrame[] = [];
+    let bytes = 0;
+    for (let next = this.#frames[0]; next; next = this.#frames[0]) {
+      const { frame } = next;
+      if (frame.case !== "send" && frame.case !== "disconnect") break;
+      const one = create(SendFrameSchema, { frame });
+      bytes += toBinary(SendFrameSchema, one).length;
+      if (frames.length && (frames.length >= TOGETHER[0] || bytes > TOGETHER[1])) return frames;
+      frames.push(one);
+      this.#frames.shift();
+    }
+    return frames.length ? frames : "leave";
+  }
+
   /** Asks until there is an answer; there is none where the stream's own end is what tells. */
-  async #ask({ frame }: JoinRequest): Promise<JoinResponse | End | undefined> {
+  async #ask(what: SendFrame[] | "leave"): Promise<(JoinResponse | End)[]> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const result = await this.#call(frame);
-        return result && create(JoinResponseSchema, { event: { case: "sendResult", value: result } });
+        const results = await this.#call(what);
+        return results.map((value) => create(JoinResponseSchema, { event: { case: "sendResult", value } }));
       } catch (error) {
         const end = ending(error, this.url);
         const { refusal } = end;
         // With the connection its stream ends, and says why.
-        if (refusal?.reason === "CONNECTION_NOT_FOUND") return undefined;
-        // It isn't known whether it was decided, or it wasn't: the same id has one outcome.
+        if (refusal?.reason === "CONNECTION_NOT_FOUND") return [];
+        // It isn't known whether they were decided, or they weren't: the same ids have one outcome.
         const isUndecided = end.error || refusal?.reason === "ENGINE_UNAVAILABLE" || refusal?.reason === "GOING_AWAY";
         const pause = PAUSES[attempt];
-        if (!isUndecided || pause === undefined || this.#abort.signal.aborted) return end;
+        if (!isUndecided || pause === undefined || this.#abort.signal.aborted) return [end];
         await this.#wait(Math.max(pause, refusal?.retryAfter ?? 0));
-        if (this.#abort.signal.aborted) return end;
+        if (this.#abort.signal.aborted) return [end];
       }
     }
   }
 
-  async #call(frame: JoinRequest["frame"]): Promise<SendResult | undefined> {
+  async #call(what: SendFrame[] | "leave"): Promise<SendResult[]> {
     const who = this.#addressed();
-    const options = { headers: this.headers, signal: this.#abort.signal, timeoutMs: CALL_TIMEOUT };
-    if (frame.case === "send" || frame.case === "disconnect") {
-      const { result } = await this.#calls.send({ ...who, frame }, options);
-      return result;
+    if (what === "leave") {
+      // The page may be gone before the answer comes.
+      await callsTo(this.url, lasting).leave(who, { headers: this.headers, timeoutMs: CALL_TIMEOUT });
+      return [];
     }
-    // The page may be gone before the answer comes.
-    await callsTo(this.url, lasting).leave(who, { headers: this.headers, timeoutMs: CALL_TIMEOUT });
-    return undefined;
+    const options = { headers: this.headers, signal: this.#abort.signal, timeoutMs: CALL_TIMEOUT };
+    return (await this.#calls.send({ ...who, frames: what }, options)).results;
   }
 
   /** Who asks. Only who has joined sends anything. */

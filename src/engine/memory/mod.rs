@@ -442,12 +442,20 @@ impl Engine for MemoryEngine {
         session: SessionId,
         connection: ConnectionId,
         token: ResumeToken,
-        command: Command,
-    ) -> BoxFuture<'_, Result<Option<SendResult>, Refusal>> {
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Result<Vec<SendResult>, Refusal>> {
         Box::pin(async move {
             let found = self.0.find(&session).and_then(|slot| {
                 self.0.enter(&slot, None, |state, now, effects| {
-                    state.session.command_beside(now, connection, &token, command, effects)
+                    let mut results = Vec::new();
+                    for (at, command) in commands.into_iter().enumerate() {
+                        match state.session.command_beside(now, connection, &token, command, effects) {
+                            Ok(result) => results.extend(result),
+                            Err(refusal) if at == 0 => return Err(refusal),
+                            Err(_) => break,
+                        }
+                    }
+                    Ok(results)
                 })
             });
             found.unwrap_or_else(|| Err(unknown_connection()))

@@ -264,24 +264,27 @@ impl Engine for RedisEngine {
         session: SessionId,
         connection: ConnectionId,
         token: ResumeToken,
-        command: Command,
-    ) -> BoxFuture<'_, Result<Option<SendResult>, Refusal>> {
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Result<Vec<SendResult>, Refusal>> {
         Box::pin(async move {
             let part = self.0.part(&session);
-            let leaves = matches!(command, Command::Leave);
-            let is_safe = leaves || matches!(command, Command::Send(id, _) | Command::Disconnect(id, _) if id != 0);
+            let leaves = matches!(commands[..], [Command::Leave]);
+            let is_safe = commands.iter().all(|command| match command {
+                Command::Send(id, _) | Command::Disconnect(id, _) => *id != 0,
+                Command::Leave => true,
+            });
+            let commands = Arc::new(commands);
             let mut attempts = Attempts::new(part);
             let mut may_have_left = false;
             loop {
                 let live = attempts.next().await?;
-                let asked =
-                    live.store.command_beside(&mut live.redis(), &session, connection, &token, command.clone()).await;
+                let asked = live.store.command_beside(&mut live.redis(), &session, connection, &token, &commands).await;
                 let asked = live.heard(asked);
                 may_have_left |= leaves && asked.as_ref().is_err_and(|trouble| !trouble.changed_nothing());
                 if let Some(done) = attempts.done(&live, asked, is_safe)? {
                     return match part.done(&session, done) {
-                        Some(result) => Ok(result),
-                        None if may_have_left => Ok(None),
+                        Some(results) => Ok(results),
+                        None if may_have_left => Ok(Vec::new()),
                         None => Err(unknown_connection()),
                     };
                 }

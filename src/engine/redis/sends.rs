@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Does what a connection asks for beside its stream, by its secret. None: it isn't
-    /// known; else the outcome, which a leave has none of.
+    /// known; else the outcomes, which a leave has none of.
     ///
     /// # Errors
     /// When it isn't known whether that happened.
@@ -83,22 +83,24 @@ impl Store {
         session: &SessionId,
         connection: ConnectionId,
         token: &ResumeToken,
-        command: Command,
-    ) -> Call<Done<Option<Option<SendResult>>>> {
-        let leaves = matches!(command, Command::Leave);
+        commands: &Arc<Vec<Command>>,
+    ) -> Call<Done<Option<Vec<SendResult>>>> {
         // No stream has such a generation.
         let from = Handle { connection, generation: 0 };
-        let asked =
-            Asked { session: session.clone(), from, refused: Arc::default(), commands: Arc::new(vec![command]) };
+        let (session, refused) = (session.clone(), Arc::default());
+        let asked = Asked { session, from, refused, commands: Arc::clone(commands) };
         let Done { answer, clock, .. } = self.send_by(redis, &[asked], Some(token)).await?;
         let one = answer.into_iter().next().ok_or(Trouble::Nonsense("less than there should be"))??;
-        let Done { epoch, mut effects, .. } = one;
-        let at = effects.iter().position(|(_, effect)| matches!(effect, Effect::Answer(to, _) if *to == from));
-        let answer = match at.map(|at| effects.remove(at).1) {
-            Some(Effect::Answer(_, result)) => Some(Some(result)),
-            _ => (leaves && !effects.is_empty()).then_some(None),
-        };
-        Ok(Done { answer, epoch, clock, effects })
+        let Done { epoch, effects: all, .. } = one;
+        let is_known = !all.is_empty();
+        let (mut results, mut effects) = (Vec::new(), Vec::new());
+        for (place, effect) in all {
+            match effect {
+                Effect::Answer(to, result) if to == from => results.push(result),
+                effect => effects.push((place, effect)),
+            }
+        }
+        Ok(Done { answer: is_known.then_some(results), epoch, clock, effects })
     }
 
     /// Does what streams ask for: one's, or what several do if it is signals alone. What came

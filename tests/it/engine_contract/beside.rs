@@ -12,7 +12,11 @@ fn send(id: u64, data: &str) -> Command {
 }
 
 async fn ask(bed: &Bed, of: &Stream, command: Command) -> Result<Option<SendResult>, Refusal> {
-    bed.engine.command_beside(session("s"), of.id(), of.admission.token.clone(), command).await
+    Ok(ask_all(bed, of, vec![command]).await?.pop())
+}
+
+async fn ask_all(bed: &Bed, of: &Stream, commands: Vec<Command>) -> Result<Vec<SendResult>, Refusal> {
+    bed.engine.command_beside(session("s"), of.id(), of.admission.token.clone(), commands).await
 }
 
 /// The place of a send that must be accepted.
@@ -38,6 +42,10 @@ pub(super) async fn what_is_asked_beside_a_stream_is_decided_as_on_it(bed: MakeB
     assert_eq!(gone.outcome.unwrap_err().reason, Reason::ConnectionNotFound);
     place(&bed, &stream, Command::Disconnect(4, Ok(Named::Id(other.id())))).await;
     assert_eq!(other.released().await, Ending::ForceDisconnected);
+    let several = (5..=68).map(|id| send(id, "several")).collect();
+    let several = ask_all(&bed, &stream, several).await.unwrap();
+    let places: Vec<_> = several.iter().map(|result| result.outcome.as_ref().unwrap().sequence).collect();
+    assert!(places.len() == 64 && places.windows(2).all(|two| two[0] + 1 == two[1]), "{places:?}");
 
     assert_eq!(ask(&bed, &stream, Command::Leave).await.unwrap(), None);
     assert_eq!(stream.released().await, Ending::Left);
@@ -81,7 +89,7 @@ pub(super) async fn who_does_not_know_the_secret_asks_for_nothing(bed: MakeBed) 
         ("t", stream.id(), right),
     ] {
         for command in [send(1, "no"), Command::Leave, Command::Disconnect(2, Ok(Named::Id(other.id())))] {
-            let asked = bed.engine.command_beside(session(name), connection, token.clone(), command).await;
+            let asked = bed.engine.command_beside(session(name), connection, token.clone(), vec![command]).await;
             assert_eq!(asked.unwrap_err().reason, Reason::ConnectionNotFound);
         }
     }

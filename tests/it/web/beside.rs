@@ -1,6 +1,6 @@
 //! `Send` and `Leave`: what a connection asks for beside its stream.
 
-use proto::{DisconnectReason, send_request::Frame, subscribe_response::Event as Subscribed};
+use proto::{DisconnectReason, send_frame::Frame, subscribe_response::Event as Subscribed};
 use tonic::Code;
 
 use super::{Page, accepted, asks, join, leave, memory, refused, send, server};
@@ -90,9 +90,14 @@ async fn only_the_connections_own_token_sends_and_leaves() {
     }
     let bad = proto::SendRequest { session_id: String::new(), ..right.clone() };
     Wrong::argument("SESSION_ID_INVALID", "session_id", &["empty"]).check_status(&page.send(&bad).await.unwrap_err());
-    let empty = proto::SendRequest { frame: None, ..right.clone() };
-    let wrong = Wrong::argument("FRAME_INVALID", "frame", &["neither a send nor a disconnect"]);
-    wrong.check_status(&page.send(&empty).await.unwrap_err());
+    let unknown = proto::SendRequest { frames: vec![proto::SendFrame::default()], ..right.clone() };
+    let wrong = Wrong::argument("FRAME_INVALID", "frames", &["neither a send nor a disconnect"]);
+    wrong.check_status(&page.send(&unknown).await.unwrap_err());
+    for (count, says) in [(0, &["0 frames", "1 to 64"]), (65, &["65 frames", "1 to 64"])] {
+        let frames = vec![right.frames[0].clone(); count];
+        let status = page.send(&proto::SendRequest { frames, ..right.clone() }).await.unwrap_err();
+        Wrong::argument("FRAME_INVALID", "frames", says).check_status(&status);
+    }
 
     accepted(page.send(&right).await.unwrap());
     assert_eq!((stream.heard().await, onlooker.heard().await), ("hello".to_owned(), "hello".to_owned()));
@@ -135,7 +140,7 @@ async fn limits_and_rates_are_those_of_a_stream() {
     assert_eq!((fast.reason.as_str(), fast.retry_after.is_some()), ("RATE_LIMITED", true));
     let recipients = Some(proto::Recipients::default());
     let to_nobody = proto::SendSignal { send_id: 6, signal: Some(proto::Signal::default()), to: recipients };
-    let nobody = refused(page.send(&asks("s", &joined, Frame::Send(to_nobody))).await.unwrap());
+    let nobody = refused(page.send(&asks("s", &joined, [Frame::Send(to_nobody)])).await.unwrap());
     assert_eq!(nobody.reason, "RECIPIENTS_INVALID");
 }
 
@@ -147,7 +152,7 @@ async fn a_moderator_disconnects_another() {
     let victim = server.join("s").enter().await;
     let disconnect = |send_id, whom: &str| {
         let frame = proto::DisconnectConnection { send_id, connection_id: whom.to_owned() };
-        asks("s", &joined, Frame::Disconnect(frame))
+        asks("s", &joined, [Frame::Disconnect(frame)])
     };
     let place = accepted(page.send(&disconnect(1, &victim.id())).await.unwrap()).sequence;
     assert_eq!(accepted(page.send(&disconnect(1, &victim.id())).await.unwrap()).sequence, place);
@@ -166,6 +171,35 @@ async fn a_moderator_disconnects_another() {
     assert_eq!(stream.end().await.code(), Code::Aborted);
 }
 
+/// Several at once take their places in their order, and each has its outcome.
+#[tokio::test]
+async fn frames_of_one_call_are_decided_in_their_order() {
+    let server = server(&[]).await;
+    let page = Page::of(&server);
+    let (mut stream, joined) = page.subscribe(join("s")).await;
+    let frame = |send_id, data: &str| {
+        let signal = Some(proto::Signal { data: data.into(), ..Default::default() });
+        Frame::Send(proto::SendSignal { send_id, signal, to: None })
+    };
+    let large = "x".repeat(8_193);
+    let frames = || [frame(1, "one"), frame(2, &large), frame(3, "three"), frame(3, "again"), frame(2, "again")];
+    let results = page.send_all(&asks("s", &joined, frames())).await.unwrap();
+    assert_eq!(results.iter().map(|result| result.send_id).collect::<Vec<_>>(), [1, 2, 3, 3, 2]);
+    assert_eq!(page.send_all(&asks("s", &joined, frames())).await.unwrap(), results);
+    assert_eq!(results[4], results[1]);
+    let places = [&results[0], &results[2], &results[3]].map(|result| accepted(result.clone()).sequence);
+    assert_eq!(places, [places[0], places[0] + 1, places[0] + 1]);
+    assert_eq!(refused(results[1].clone()).reason, "SIGNAL_DATA_TOO_LARGE");
+    assert_eq!((stream.heard().await, stream.heard().await), ("one".to_owned(), "three".to_owned()));
+    // After it is gone by one of them, the others are not looked at.
+    let me = proto::DisconnectConnection { send_id: 5, connection_id: leave("s", &joined).connection_id };
+    let frames = [frame(4, "four"), Frame::Disconnect(me), frame(6, "six")];
+    let results = page.send_all(&asks("s", &joined, frames)).await.unwrap();
+    assert_eq!(results.into_iter().map(accepted).count(), 2);
+    assert_eq!(stream.heard().await, "four");
+    assert_eq!(stream.end().await.code(), Code::Aborted);
+}
+
 /// Without gRPC-Web, too: the methods are the service's.
 #[tokio::test]
 async fn the_three_are_plain_grpc_as_well() {
@@ -175,8 +209,8 @@ async fn the_three_are_plain_grpc_as_well() {
     let mut stream = soon("a stream", client.subscribe(request)).await.unwrap().into_inner();
     let event = soon("joined", stream.message()).await.unwrap().unwrap().event;
     let Some(Subscribed::Joined(joined)) = event else { panic!("{event:?}") };
-    let result = client.send(send("s", &joined, 1, "hello")).await.unwrap().into_inner().result.unwrap();
-    let place = accepted(result).sequence;
+    let mut response = client.send(send("s", &joined, 1, "hello")).await.unwrap().into_inner();
+    let place = accepted(response.results.remove(0)).sequence;
     let event = soon("the signal", stream.message()).await.unwrap().unwrap().event;
     assert!(matches!(event, Some(Subscribed::Signal(signal)) if signal.sequence == place));
     client.leave(leave("s", &joined)).await.unwrap();

@@ -85,7 +85,13 @@ impl Page {
     }
 
     async fn send(&self, request: &proto::SendRequest) -> Result<proto::SendResult, Status> {
-        self.unary::<_, proto::SendResponse>("Send", request).await.map(|response| response.result.unwrap())
+        let mut results = self.send_all(request).await?;
+        assert_eq!(results.len(), 1);
+        Ok(results.remove(0))
+    }
+
+    async fn send_all(&self, request: &proto::SendRequest) -> Result<Vec<proto::SendResult>, Status> {
+        self.unary::<_, proto::SendResponse>("Send", request).await.map(|response| response.results)
     }
 
     async fn leave(&self, request: &proto::LeaveRequest) -> Result<proto::LeaveResponse, Status> {
@@ -252,12 +258,17 @@ fn join(session: &str) -> proto::Join {
 /// A send of one who joined.
 fn send(session: &str, joined: &proto::Joined, send_id: u64, data: &str) -> proto::SendRequest {
     let send = proto::SendSignal { send_id, signal: Some(signal("chat", data)), to: None };
-    asks(session, joined, proto::send_request::Frame::Send(send))
+    asks(session, joined, [proto::send_frame::Frame::Send(send)])
 }
 
-fn asks(session: &str, joined: &proto::Joined, frame: proto::send_request::Frame) -> proto::SendRequest {
+fn asks(
+    session: &str,
+    joined: &proto::Joined,
+    frames: impl IntoIterator<Item = proto::send_frame::Frame>,
+) -> proto::SendRequest {
     let proto::LeaveRequest { session_id, connection_id, resume_token } = leave(session, joined);
-    proto::SendRequest { session_id, connection_id, resume_token, frame: Some(frame) }
+    let frames = frames.into_iter().map(|frame| proto::SendFrame { frame: Some(frame) }).collect();
+    proto::SendRequest { session_id, connection_id, resume_token, frames }
 }
 
 pub(crate) fn leave(session: &str, joined: &proto::Joined) -> proto::LeaveRequest {

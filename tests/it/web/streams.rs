@@ -111,7 +111,7 @@ async fn grpc_web_is_served_over_http2_too() {
     let mut sent = raw.request(request("Send", ORIGIN)).await;
     sent.bytes(prefixed(&send("s", &joined, 1, "over HTTP/2").encode_to_vec()), true);
     let (_, message) = sent.next_message().await.unwrap();
-    accepted(proto::SendResponse::decode(message).unwrap().result.unwrap());
+    accepted(proto::SendResponse::decode(message).unwrap().results.remove(0));
     let (flags, trailers) = sent.next_message().await.unwrap();
     let status = status_of(std::str::from_utf8(&trailers).unwrap());
     assert_eq!((flags, status.code()), (TRAILERS, Code::Ok));

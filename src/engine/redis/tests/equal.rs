@@ -121,9 +121,9 @@ impl Subject for Both {
             self,
             effects,
             self.session.command_beside(now, from, token, command.clone(), effects),
-            store.command_beside(&mut redis, &self.name, from, token, command)
+            store.command_beside(&mut redis, &self.name, from, token, &Arc::new(vec![command]))
         );
-        assert_eq!(theirs, ours.clone().ok());
+        assert_eq!(theirs, ours.clone().ok().map(Vec::from_iter));
         ours
     }
 

@@ -274,24 +274,30 @@ class SubscribeResponse(_message.Message):
     def __init__(self, signal: _Optional[_Union[_types_pb2.SignalReceived, _Mapping]] = ..., send_result: _Optional[_Union[SendResult, _Mapping]] = ..., connection_created: _Optional[_Union[_types_pb2.ConnectionCreated, _Mapping]] = ..., connection_destroyed: _Optional[_Union[_types_pb2.ConnectionDestroyed, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., connection_interrupted: _Optional[_Union[_types_pb2.ConnectionInterrupted, _Mapping]] = ..., connection_restored: _Optional[_Union[_types_pb2.ConnectionRestored, _Mapping]] = ..., connections_page: _Optional[_Union[ConnectionsPage, _Mapping]] = ...) -> None: ...
 
 class SendRequest(_message.Message):
-    __slots__ = ("session_id", "connection_id", "resume_token", "send", "disconnect")
+    __slots__ = ("session_id", "connection_id", "resume_token", "frames")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    SEND_FIELD_NUMBER: _ClassVar[int]
-    DISCONNECT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     connection_id: str
     resume_token: str
+    frames: _containers.RepeatedCompositeFieldContainer[SendFrame]
+    def __init__(self, session_id: _Optional[str] = ..., connection_id: _Optional[str] = ..., resume_token: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[SendFrame, _Mapping]]] = ...) -> None: ...
+
+class SendFrame(_message.Message):
+    __slots__ = ("send", "disconnect")
+    SEND_FIELD_NUMBER: _ClassVar[int]
+    DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     send: SendSignal
     disconnect: DisconnectConnection
-    def __init__(self, session_id: _Optional[str] = ..., connection_id: _Optional[str] = ..., resume_token: _Optional[str] = ..., send: _Optional[_Union[SendSignal, _Mapping]] = ..., disconnect: _Optional[_Union[DisconnectConnection, _Mapping]] = ...) -> None: ...
+    def __init__(self, send: _Optional[_Union[SendSignal, _Mapping]] = ..., disconnect: _Optional[_Union[DisconnectConnection, _Mapping]] = ...) -> None: ...
 
 class SendResponse(_message.Message):
-    __slots__ = ("result",)
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    result: SendResult
-    def __init__(self, result: _Optional[_Union[SendResult, _Mapping]] = ...) -> None: ...
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[SendResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[SendResult, _Mapping]]] = ...) -> None: ...
 
 class LeaveRequest(_message.Message):
     __slots__ = ("session_id", "connection_id", "resume_token")

@@ -169,29 +169,32 @@ class SignalingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Send(self, request, context):
-        """Sends a signal, or disconnects another connection, for a connection that is
+        """Sends signals, or disconnects other connections, for a connection that is
         named by its resume token; interrupted ones too, and on any server of those
         that share their sessions. The stream isn't taken over, and isn't told the
-        outcome, until a resume restates it.
+        outcomes, until a resume restates them.
 
-        Ordering: a send takes its place before the call returns. Ids must come in
-        their order, so that a client has one such call under way at a time: one
-        that overtakes makes the others be refused with `SEND_ID_INVALID`.
-        Guarantee: as for frames of `Join`, of which it has the ids, the limits and
-        the rate: with a `send_id` a call may be repeated until there is an outcome,
-        on this stream of the connection or the next.
+        Ordering: sends take their places in the order given, before the call
+        returns. Ids must come in their order, so that a client has one such call
+        under way at a time: one that overtakes makes the others be refused with
+        `SEND_ID_INVALID`. Guarantee: as for frames of `Join`, of which these have
+        the ids, the limits and the rate: with a `send_id` each, a call may be
+        repeated until there are outcomes, on this stream of the connection or the
+        next.
 
-        Status / reason, none of which decides the send:
+        Status / reason:
 
-        - OK: decided; the outcome says how, a refusal too. The token of the call
+        - OK: decided; each outcome says how, a refusal too. The token of the call
         says what may be done: `ROLE_FORBIDS` is an outcome.
-        - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (neither a `send`
-        nor a `disconnect`, no protobuf, or over 64 KiB).
+        - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (no frames, more
+        than 64, or one that is neither a `send` nor a `disconnect`; no protobuf,
+        or over 64 KiB). Nothing was decided.
         - PERMISSION_DENIED / `SESSION_FORBIDDEN`: the token opens another session.
         - NOT_FOUND / `CONNECTION_NOT_FOUND`: no such connection, its window is
         over, or a wrong resume token; the answer doesn't say which.
+        Nothing was decided.
         - UNAVAILABLE / `GOING_AWAY`, `ENGINE_UNAVAILABLE`: repeat it with the same
-        `send_id`.
+        ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

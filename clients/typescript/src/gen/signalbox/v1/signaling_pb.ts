@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file signalbox/v1/signaling.proto.
  */
 export const file_signalbox_v1_signaling: GenFile = /*@__PURE__*/
-  fileDesc("ChxzaWduYWxib3gvdjEvc2lnbmFsaW5nLnByb3RvEgxzaWduYWxib3gudjEixAEKC0pvaW5SZXF1ZXN0EiIKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbkgAEigKBHNlbmQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFNpZ25hbEgAEjgKCmRpc2Nvbm5lY3QYAyABKAsyIi5zaWduYWxib3gudjEuRGlzY29ubmVjdENvbm5lY3Rpb25IABIkCgVsZWF2ZRgEIAEoCzITLnNpZ25hbGJveC52MS5MZWF2ZUgAQgcKBWZyYW1lIuMBCgRKb2luEhIKCnNlc3Npb25faWQYASABKAkSFwoPY29ubmVjdGlvbl9kYXRhGAIgASgJEjAKDXJlc3VtZV93aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJAoGcmVzdW1lGAQgASgLMhQuc2lnbmFsYm94LnYxLlJlc3VtZRIUCgxzaWduYWxfdHlwZXMYBSADKAkSIgoac3VwcHJlc3NfY29ubmVjdGlvbl9ldmVudHMYBiABKAgSHAoUc3VwcHJlc3Nfb3duX3NpZ25hbHMYByABKAgieAoGUmVzdW1lEhUKDWNvbm5lY3Rpb25faWQYASABKAkSFAoMcmVzdW1lX3Rva2VuGAIgASgJEg0KBWVwb2NoGAMgASgEEhUKDWxhc3Rfc2VxdWVuY2UYBCABKAQSGwoTbGFzdF9yZXN1bHRfc2VuZF9pZBgFIAEoBCJpCgpTZW5kU2lnbmFsEg8KB3NlbmRfaWQYASABKAQSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzIj4KFERpc2Nvbm5lY3RDb25uZWN0aW9uEg8KB3NlbmRfaWQYASABKAQSFQoNY29ubmVjdGlvbl9pZBgCIAEoCSIHCgVMZWF2ZSK9BAoMSm9pblJlc3BvbnNlEi4KBnNpZ25hbBgBIAEoCzIcLnNpZ25hbGJveC52MS5TaWduYWxSZWNlaXZlZEgAEi8KC3NlbmRfcmVzdWx0GAIgASgLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHRIABI9ChJjb25uZWN0aW9uX2NyZWF0ZWQYAyABKAsyHy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkNyZWF0ZWRIABJBChRjb25uZWN0aW9uX2Rlc3Ryb3llZBgEIAEoCzIhLnNpZ25hbGJveC52MS5Db25uZWN0aW9uRGVzdHJveWVkSAASJgoGam9pbmVkGAUgASgLMhQuc2lnbmFsYm94LnYxLkpvaW5lZEgAEiwKCWhlYXJ0YmVhdBgGIAEoCzIXLnNpZ25hbGJveC52MS5IZWFydGJlYXRIABIoCgdjbG9zaW5nGAcgASgLMhUuc2lnbmFsYm94LnYxLkNsb3NpbmdIABJFChZjb25uZWN0aW9uX2ludGVycnVwdGVkGAggASgLMiMuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25JbnRlcnJ1cHRlZEgAEj8KE2Nvbm5lY3Rpb25fcmVzdG9yZWQYCSABKAsyIC5zaWduYWxib3gudjEuQ29ubmVjdGlvblJlc3RvcmVkSAASOQoQY29ubmVjdGlvbnNfcGFnZRgKIAEoCzIdLnNpZ25hbGJveC52MS5Db25uZWN0aW9uc1BhZ2VIAEIHCgVldmVudCLQAgoGSm9pbmVkEioKB291dGNvbWUYASABKA4yGS5zaWduYWxib3gudjEuSm9pbk91dGNvbWUSLAoKY29ubmVjdGlvbhgCIAEoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEi0KC2Nvbm5lY3Rpb25zGAMgAygLMhguc2lnbmFsYm94LnYxLkNvbm5lY3Rpb24SDQoFZXBvY2gYBCABKAQSEAoIc2VxdWVuY2UYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgJEjAKDXJlc3VtZV93aW5kb3cYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbGFzdF9zZW5kX2lkGAggASgEEiQKBmxpbWl0cxgJIAEoCzIULnNpZ25hbGJveC52MS5MaW1pdHMSGAoQbW9yZV9jb25uZWN0aW9ucxgKIAEoCCLXAQoGTGltaXRzEhYKDm1heF9kYXRhX2J5dGVzGAEgASgNEhYKDm1heF90eXBlX2J5dGVzGAIgASgNEhYKDm1heF9yZWNpcGllbnRzGAMgASgNEhwKFG1heF91bnJlc29sdmVkX3NlbmRzGAQgASgNEhoKEnNpZ25hbHNfcGVyX3NlY29uZBgFIAEoDRIUCgxzaWduYWxfYnVyc3QYBiABKA0SNQoSaGVhcnRiZWF0X2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk4KD0Nvbm5lY3Rpb25zUGFnZRItCgtjb25uZWN0aW9ucxgBIAMoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEgwKBG1vcmUYAiABKAgiHQoJSGVhcnRiZWF0EhAKCHNlcXVlbmNlGAEgASgEIn4KClNlbmRSZXN1bHQSDwoHc2VuZF9pZBgBIAEoBBIqCghhY2NlcHRlZBgCIAEoCzIWLnNpZ25hbGJveC52MS5BY2NlcHRlZEgAEigKBWVycm9yGAMgASgLMhcuc2lnbmFsYm94LnYxLlNlbmRFcnJvckgAQgkKB291dGNvbWUiNwoIQWNjZXB0ZWQSEAoIc2VxdWVuY2UYASABKAQSGQoRbm90X2Nvbm5lY3RlZF9pZHMYAiADKAkieQoJU2VuZEVycm9yEgwKBGNvZGUYASABKAUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkSLgoLcmV0cnlfYWZ0ZXIYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHQ2xvc2luZxIOCgZyZWFzb24YASABKAkSKgoGYWN0aW9uGAIgASgOMhouc2lnbmFsYm94LnYxLkNsaWVudEFjdGlvbhIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQAQoVU2VuZEZyb21TZXJ2ZXJSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzEhcKD2lkZW1wb3RlbmN5X2tleRgEIAEoCSJeChZTZW5kRnJvbVNlcnZlclJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEEhkKEW5vdF9jb25uZWN0ZWRfaWRzGAIgAygJEhcKD3JlY2lwaWVudF9jb3VudBgDIAEoDSI0ChBTdWJzY3JpYmVSZXF1ZXN0EiAKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbiLCBAoRU3Vic2NyaWJlUmVzcG9uc2USLgoGc2lnbmFsGAEgASgLMhwuc2lnbmFsYm94LnYxLlNpZ25hbFJlY2VpdmVkSAASLwoLc2VuZF9yZXN1bHQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFJlc3VsdEgAEj0KEmNvbm5lY3Rpb25fY3JlYXRlZBgDIAEoCzIfLnNpZ25hbGJveC52MS5Db25uZWN0aW9uQ3JlYXRlZEgAEkEKFGNvbm5lY3Rpb25fZGVzdHJveWVkGAQgASgLMiEuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25EZXN0cm95ZWRIABImCgZqb2luZWQYBSABKAsyFC5zaWduYWxib3gudjEuSm9pbmVkSAASLAoJaGVhcnRiZWF0GAYgASgLMhcuc2lnbmFsYm94LnYxLkhlYXJ0YmVhdEgAEigKB2Nsb3NpbmcYByABKAsyFS5zaWduYWxib3gudjEuQ2xvc2luZ0gAEkUKFmNvbm5lY3Rpb25faW50ZXJydXB0ZWQYCCABKAsyIy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkludGVycnVwdGVkSAASPwoTY29ubmVjdGlvbl9yZXN0b3JlZBgJIAEoCzIgLnNpZ25hbGJveC52MS5Db25uZWN0aW9uUmVzdG9yZWRIABI5ChBjb25uZWN0aW9uc19wYWdlGAogASgLMh0uc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25zUGFnZUgAQgcKBWV2ZW50IrsBCgtTZW5kUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhUKDWNvbm5lY3Rpb25faWQYAiABKAkSFAoMcmVzdW1lX3Rva2VuGAMgASgJEigKBHNlbmQYBCABKAsyGC5zaWduYWxib3gudjEuU2VuZFNpZ25hbEgAEjgKCmRpc2Nvbm5lY3QYBSABKAsyIi5zaWduYWxib3gudjEuRGlzY29ubmVjdENvbm5lY3Rpb25IAEIHCgVmcmFtZSI4CgxTZW5kUmVzcG9uc2USKAoGcmVzdWx0GAEgASgLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHQiTwoMTGVhdmVSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIUCgxyZXN1bWVfdG9rZW4YAyABKAkiDwoNTGVhdmVSZXNwb25zZSp+CgtKb2luT3V0Y29tZRIcChhKT0lOX09VVENPTUVfVU5TUEVDSUZJRUQQABIUChBKT0lOX09VVENPTUVfTkVXEAESGAoUSk9JTl9PVVRDT01FX1JFU1VNRUQQAhIhCh1KT0lOX09VVENPTUVfUkVTVU1FRF9XSVRIX0dBUBADKnkKDENsaWVudEFjdGlvbhIdChlDTElFTlRfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGAoUQ0xJRU5UX0FDVElPTl9SRVNVTUUQARIYChRDTElFTlRfQUNUSU9OX1JFSk9JThACEhYKEkNMSUVOVF9BQ1RJT05fU1RPUBADMoMDChBTaWduYWxpbmdTZXJ2aWNlEkEKBEpvaW4SGS5zaWduYWxib3gudjEuSm9pblJlcXVlc3QaGi5zaWduYWxib3gudjEuSm9pblJlc3BvbnNlKAEwARJbCg5TZW5kRnJvbVNlcnZlchIjLnNpZ25hbGJveC52MS5TZW5kRnJvbVNlcnZlclJlcXVlc3QaJC5zaWduYWxib3gudjEuU2VuZEZyb21TZXJ2ZXJSZXNwb25zZRJOCglTdWJzY3JpYmUSHi5zaWduYWxib3gudjEuU3Vic2NyaWJlUmVxdWVzdBofLnNpZ25hbGJveC52MS5TdWJzY3JpYmVSZXNwb25zZTABEj0KBFNlbmQSGS5zaWduYWxib3gudjEuU2VuZFJlcXVlc3QaGi5zaWduYWxib3gudjEuU2VuZFJlc3BvbnNlEkAKBUxlYXZlEhouc2lnbmFsYm94LnYxLkxlYXZlUmVxdWVzdBobLnNpZ25hbGJveC52MS5MZWF2ZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_signalbox_v1_types]);
+  fileDesc("ChxzaWduYWxib3gvdjEvc2lnbmFsaW5nLnByb3RvEgxzaWduYWxib3gudjEixAEKC0pvaW5SZXF1ZXN0EiIKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbkgAEigKBHNlbmQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFNpZ25hbEgAEjgKCmRpc2Nvbm5lY3QYAyABKAsyIi5zaWduYWxib3gudjEuRGlzY29ubmVjdENvbm5lY3Rpb25IABIkCgVsZWF2ZRgEIAEoCzITLnNpZ25hbGJveC52MS5MZWF2ZUgAQgcKBWZyYW1lIuMBCgRKb2luEhIKCnNlc3Npb25faWQYASABKAkSFwoPY29ubmVjdGlvbl9kYXRhGAIgASgJEjAKDXJlc3VtZV93aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJAoGcmVzdW1lGAQgASgLMhQuc2lnbmFsYm94LnYxLlJlc3VtZRIUCgxzaWduYWxfdHlwZXMYBSADKAkSIgoac3VwcHJlc3NfY29ubmVjdGlvbl9ldmVudHMYBiABKAgSHAoUc3VwcHJlc3Nfb3duX3NpZ25hbHMYByABKAgieAoGUmVzdW1lEhUKDWNvbm5lY3Rpb25faWQYASABKAkSFAoMcmVzdW1lX3Rva2VuGAIgASgJEg0KBWVwb2NoGAMgASgEEhUKDWxhc3Rfc2VxdWVuY2UYBCABKAQSGwoTbGFzdF9yZXN1bHRfc2VuZF9pZBgFIAEoBCJpCgpTZW5kU2lnbmFsEg8KB3NlbmRfaWQYASABKAQSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzIj4KFERpc2Nvbm5lY3RDb25uZWN0aW9uEg8KB3NlbmRfaWQYASABKAQSFQoNY29ubmVjdGlvbl9pZBgCIAEoCSIHCgVMZWF2ZSK9BAoMSm9pblJlc3BvbnNlEi4KBnNpZ25hbBgBIAEoCzIcLnNpZ25hbGJveC52MS5TaWduYWxSZWNlaXZlZEgAEi8KC3NlbmRfcmVzdWx0GAIgASgLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHRIABI9ChJjb25uZWN0aW9uX2NyZWF0ZWQYAyABKAsyHy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkNyZWF0ZWRIABJBChRjb25uZWN0aW9uX2Rlc3Ryb3llZBgEIAEoCzIhLnNpZ25hbGJveC52MS5Db25uZWN0aW9uRGVzdHJveWVkSAASJgoGam9pbmVkGAUgASgLMhQuc2lnbmFsYm94LnYxLkpvaW5lZEgAEiwKCWhlYXJ0YmVhdBgGIAEoCzIXLnNpZ25hbGJveC52MS5IZWFydGJlYXRIABIoCgdjbG9zaW5nGAcgASgLMhUuc2lnbmFsYm94LnYxLkNsb3NpbmdIABJFChZjb25uZWN0aW9uX2ludGVycnVwdGVkGAggASgLMiMuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25JbnRlcnJ1cHRlZEgAEj8KE2Nvbm5lY3Rpb25fcmVzdG9yZWQYCSABKAsyIC5zaWduYWxib3gudjEuQ29ubmVjdGlvblJlc3RvcmVkSAASOQoQY29ubmVjdGlvbnNfcGFnZRgKIAEoCzIdLnNpZ25hbGJveC52MS5Db25uZWN0aW9uc1BhZ2VIAEIHCgVldmVudCLQAgoGSm9pbmVkEioKB291dGNvbWUYASABKA4yGS5zaWduYWxib3gudjEuSm9pbk91dGNvbWUSLAoKY29ubmVjdGlvbhgCIAEoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEi0KC2Nvbm5lY3Rpb25zGAMgAygLMhguc2lnbmFsYm94LnYxLkNvbm5lY3Rpb24SDQoFZXBvY2gYBCABKAQSEAoIc2VxdWVuY2UYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgJEjAKDXJlc3VtZV93aW5kb3cYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbGFzdF9zZW5kX2lkGAggASgEEiQKBmxpbWl0cxgJIAEoCzIULnNpZ25hbGJveC52MS5MaW1pdHMSGAoQbW9yZV9jb25uZWN0aW9ucxgKIAEoCCLXAQoGTGltaXRzEhYKDm1heF9kYXRhX2J5dGVzGAEgASgNEhYKDm1heF90eXBlX2J5dGVzGAIgASgNEhYKDm1heF9yZWNpcGllbnRzGAMgASgNEhwKFG1heF91bnJlc29sdmVkX3NlbmRzGAQgASgNEhoKEnNpZ25hbHNfcGVyX3NlY29uZBgFIAEoDRIUCgxzaWduYWxfYnVyc3QYBiABKA0SNQoSaGVhcnRiZWF0X2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk4KD0Nvbm5lY3Rpb25zUGFnZRItCgtjb25uZWN0aW9ucxgBIAMoCzIYLnNpZ25hbGJveC52MS5Db25uZWN0aW9uEgwKBG1vcmUYAiABKAgiHQoJSGVhcnRiZWF0EhAKCHNlcXVlbmNlGAEgASgEIn4KClNlbmRSZXN1bHQSDwoHc2VuZF9pZBgBIAEoBBIqCghhY2NlcHRlZBgCIAEoCzIWLnNpZ25hbGJveC52MS5BY2NlcHRlZEgAEigKBWVycm9yGAMgASgLMhcuc2lnbmFsYm94LnYxLlNlbmRFcnJvckgAQgkKB291dGNvbWUiNwoIQWNjZXB0ZWQSEAoIc2VxdWVuY2UYASABKAQSGQoRbm90X2Nvbm5lY3RlZF9pZHMYAiADKAkieQoJU2VuZEVycm9yEgwKBGNvZGUYASABKAUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkSLgoLcmV0cnlfYWZ0ZXIYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHQ2xvc2luZxIOCgZyZWFzb24YASABKAkSKgoGYWN0aW9uGAIgASgOMhouc2lnbmFsYm94LnYxLkNsaWVudEFjdGlvbhIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQAQoVU2VuZEZyb21TZXJ2ZXJSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSJAoGc2lnbmFsGAIgASgLMhQuc2lnbmFsYm94LnYxLlNpZ25hbBIkCgJ0bxgDIAEoCzIYLnNpZ25hbGJveC52MS5SZWNpcGllbnRzEhcKD2lkZW1wb3RlbmN5X2tleRgEIAEoCSJeChZTZW5kRnJvbVNlcnZlclJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEEhkKEW5vdF9jb25uZWN0ZWRfaWRzGAIgAygJEhcKD3JlY2lwaWVudF9jb3VudBgDIAEoDSI0ChBTdWJzY3JpYmVSZXF1ZXN0EiAKBGpvaW4YASABKAsyEi5zaWduYWxib3gudjEuSm9pbiLCBAoRU3Vic2NyaWJlUmVzcG9uc2USLgoGc2lnbmFsGAEgASgLMhwuc2lnbmFsYm94LnYxLlNpZ25hbFJlY2VpdmVkSAASLwoLc2VuZF9yZXN1bHQYAiABKAsyGC5zaWduYWxib3gudjEuU2VuZFJlc3VsdEgAEj0KEmNvbm5lY3Rpb25fY3JlYXRlZBgDIAEoCzIfLnNpZ25hbGJveC52MS5Db25uZWN0aW9uQ3JlYXRlZEgAEkEKFGNvbm5lY3Rpb25fZGVzdHJveWVkGAQgASgLMiEuc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25EZXN0cm95ZWRIABImCgZqb2luZWQYBSABKAsyFC5zaWduYWxib3gudjEuSm9pbmVkSAASLAoJaGVhcnRiZWF0GAYgASgLMhcuc2lnbmFsYm94LnYxLkhlYXJ0YmVhdEgAEigKB2Nsb3NpbmcYByABKAsyFS5zaWduYWxib3gudjEuQ2xvc2luZ0gAEkUKFmNvbm5lY3Rpb25faW50ZXJydXB0ZWQYCCABKAsyIy5zaWduYWxib3gudjEuQ29ubmVjdGlvbkludGVycnVwdGVkSAASPwoTY29ubmVjdGlvbl9yZXN0b3JlZBgJIAEoCzIgLnNpZ25hbGJveC52MS5Db25uZWN0aW9uUmVzdG9yZWRIABI5ChBjb25uZWN0aW9uc19wYWdlGAogASgLMh0uc2lnbmFsYm94LnYxLkNvbm5lY3Rpb25zUGFnZUgAQgcKBWV2ZW50IncKC1NlbmRSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIUCgxyZXN1bWVfdG9rZW4YAyABKAkSJwoGZnJhbWVzGAQgAygLMhcuc2lnbmFsYm94LnYxLlNlbmRGcmFtZSJ4CglTZW5kRnJhbWUSKAoEc2VuZBgBIAEoCzIYLnNpZ25hbGJveC52MS5TZW5kU2lnbmFsSAASOAoKZGlzY29ubmVjdBgCIAEoCzIiLnNpZ25hbGJveC52MS5EaXNjb25uZWN0Q29ubmVjdGlvbkgAQgcKBWZyYW1lIjkKDFNlbmRSZXNwb25zZRIpCgdyZXN1bHRzGAEgAygLMhguc2lnbmFsYm94LnYxLlNlbmRSZXN1bHQiTwoMTGVhdmVSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIUCgxyZXN1bWVfdG9rZW4YAyABKAkiDwoNTGVhdmVSZXNwb25zZSp+CgtKb2luT3V0Y29tZRIcChhKT0lOX09VVENPTUVfVU5TUEVDSUZJRUQQABIUChBKT0lOX09VVENPTUVfTkVXEAESGAoUSk9JTl9PVVRDT01FX1JFU1VNRUQQAhIhCh1KT0lOX09VVENPTUVfUkVTVU1FRF9XSVRIX0dBUBADKnkKDENsaWVudEFjdGlvbhIdChlDTElFTlRfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGAoUQ0xJRU5UX0FDVElPTl9SRVNVTUUQARIYChRDTElFTlRfQUNUSU9OX1JFSk9JThACEhYKEkNMSUVOVF9BQ1RJT05fU1RPUBADMoMDChBTaWduYWxpbmdTZXJ2aWNlEkEKBEpvaW4SGS5zaWduYWxib3gudjEuSm9pblJlcXVlc3QaGi5zaWduYWxib3gudjEuSm9pblJlc3BvbnNlKAEwARJbCg5TZW5kRnJvbVNlcnZlchIjLnNpZ25hbGJveC52MS5TZW5kRnJvbVNlcnZlclJlcXVlc3QaJC5zaWduYWxib3gudjEuU2VuZEZyb21TZXJ2ZXJSZXNwb25zZRJOCglTdWJzY3JpYmUSHi5zaWduYWxib3gudjEuU3Vic2NyaWJlUmVxdWVzdBofLnNpZ25hbGJveC52MS5TdWJzY3JpYmVSZXNwb25zZTABEj0KBFNlbmQSGS5zaWduYWxib3gudjEuU2VuZFJlcXVlc3QaGi5zaWduYWxib3gudjEuU2VuZFJlc3BvbnNlEkAKBUxlYXZlEhouc2lnbmFsYm94LnYxLkxlYXZlUmVxdWVzdBobLnNpZ25hbGJveC52MS5MZWF2ZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_signalbox_v1_types]);
 
 /**
  * One frame from the client.
@@ -988,27 +988,11 @@ export type SendRequest = Message<"signalbox.v1.SendRequest"> & {
   resumeToken: string;
 
   /**
-   * What it asks for. Must be set, else `FRAME_INVALID`.
+   * What it asks for, in this order: 1 to 64 frames, else `FRAME_INVALID`.
    *
-   * @generated from oneof signalbox.v1.SendRequest.frame
+   * @generated from field: repeated signalbox.v1.SendFrame frames = 4;
    */
-  frame: {
-    /**
-     * Sends a signal.
-     *
-     * @generated from field: signalbox.v1.SendSignal send = 4;
-     */
-    value: SendSignal;
-    case: "send";
-  } | {
-    /**
-     * Disconnects another connection. For moderators.
-     *
-     * @generated from field: signalbox.v1.DisconnectConnection disconnect = 5;
-     */
-    value: DisconnectConnection;
-    case: "disconnect";
-  } | { case: undefined; value?: undefined };
+  frames: SendFrame[];
 };
 
 /**
@@ -1019,17 +1003,55 @@ export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
   messageDesc(file_signalbox_v1_signaling, 19);
 
 /**
+ * One thing that a connection asks for.
+ *
+ * @generated from message signalbox.v1.SendFrame
+ */
+export type SendFrame = Message<"signalbox.v1.SendFrame"> & {
+  /**
+   * What. Must be set; one that this version doesn't know: `FRAME_INVALID`.
+   *
+   * @generated from oneof signalbox.v1.SendFrame.frame
+   */
+  frame: {
+    /**
+     * Sends a signal.
+     *
+     * @generated from field: signalbox.v1.SendSignal send = 1;
+     */
+    value: SendSignal;
+    case: "send";
+  } | {
+    /**
+     * Disconnects another connection. For moderators.
+     *
+     * @generated from field: signalbox.v1.DisconnectConnection disconnect = 2;
+     */
+    value: DisconnectConnection;
+    case: "disconnect";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message signalbox.v1.SendFrame.
+ * Use `create(SendFrameSchema)` to create a new message.
+ */
+export const SendFrameSchema: GenMessage<SendFrame> = /*@__PURE__*/
+  messageDesc(file_signalbox_v1_signaling, 20);
+
+/**
  * It was decided.
  *
  * @generated from message signalbox.v1.SendResponse
  */
 export type SendResponse = Message<"signalbox.v1.SendResponse"> & {
   /**
-   * The outcome. Always set by the server.
+   * The outcomes of the frames, in their order. Fewer only where one of them
+   * disconnected the connection itself: those after it were not looked at.
    *
-   * @generated from field: signalbox.v1.SendResult result = 1;
+   * @generated from field: repeated signalbox.v1.SendResult results = 1;
    */
-  result?: SendResult | undefined;
+  results: SendResult[];
 };
 
 /**
@@ -1037,7 +1059,7 @@ export type SendResponse = Message<"signalbox.v1.SendResponse"> & {
  * Use `create(SendResponseSchema)` to create a new message.
  */
 export const SendResponseSchema: GenMessage<SendResponse> = /*@__PURE__*/
-  messageDesc(file_signalbox_v1_signaling, 20);
+  messageDesc(file_signalbox_v1_signaling, 21);
 
 /**
  * Who leaves.
@@ -1072,7 +1094,7 @@ export type LeaveRequest = Message<"signalbox.v1.LeaveRequest"> & {
  * Use `create(LeaveRequestSchema)` to create a new message.
  */
 export const LeaveRequestSchema: GenMessage<LeaveRequest> = /*@__PURE__*/
-  messageDesc(file_signalbox_v1_signaling, 21);
+  messageDesc(file_signalbox_v1_signaling, 22);
 
 /**
  * The connection has left.
@@ -1087,7 +1109,7 @@ export type LeaveResponse = Message<"signalbox.v1.LeaveResponse"> & {
  * Use `create(LeaveResponseSchema)` to create a new message.
  */
 export const LeaveResponseSchema: GenMessage<LeaveResponse> = /*@__PURE__*/
-  messageDesc(file_signalbox_v1_signaling, 22);
+  messageDesc(file_signalbox_v1_signaling, 23);
 
 /**
  * What became of a `join`.
@@ -1280,29 +1302,32 @@ export const SignalingService: GenService<{
     output: typeof SubscribeResponseSchema;
   },
   /**
-   * Sends a signal, or disconnects another connection, for a connection that is
+   * Sends signals, or disconnects other connections, for a connection that is
    * named by its resume token; interrupted ones too, and on any server of those
    * that share their sessions. The stream isn't taken over, and isn't told the
-   * outcome, until a resume restates it.
+   * outcomes, until a resume restates them.
    *
-   * Ordering: a send takes its place before the call returns. Ids must come in
-   * their order, so that a client has one such call under way at a time: one
-   * that overtakes makes the others be refused with `SEND_ID_INVALID`.
-   * Guarantee: as for frames of `Join`, of which it has the ids, the limits and
-   * the rate: with a `send_id` a call may be repeated until there is an outcome,
-   * on this stream of the connection or the next.
+   * Ordering: sends take their places in the order given, before the call
+   * returns. Ids must come in their order, so that a client has one such call
+   * under way at a time: one that overtakes makes the others be refused with
+   * `SEND_ID_INVALID`. Guarantee: as for frames of `Join`, of which these have
+   * the ids, the limits and the rate: with a `send_id` each, a call may be
+   * repeated until there are outcomes, on this stream of the connection or the
+   * next.
    *
-   * Status / reason, none of which decides the send:
+   * Status / reason:
    *
-   * - OK: decided; the outcome says how, a refusal too. The token of the call
+   * - OK: decided; each outcome says how, a refusal too. The token of the call
    *   says what may be done: `ROLE_FORBIDS` is an outcome.
-   * - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (neither a `send`
-   *   nor a `disconnect`, no protobuf, or over 64 KiB).
+   * - INVALID_ARGUMENT / `SESSION_ID_INVALID`, `FRAME_INVALID` (no frames, more
+   *   than 64, or one that is neither a `send` nor a `disconnect`; no protobuf,
+   *   or over 64 KiB). Nothing was decided.
    * - PERMISSION_DENIED / `SESSION_FORBIDDEN`: the token opens another session.
    * - NOT_FOUND / `CONNECTION_NOT_FOUND`: no such connection, its window is
    *   over, or a wrong resume token; the answer doesn't say which.
+   *   Nothing was decided.
    * - UNAVAILABLE / `GOING_AWAY`, `ENGINE_UNAVAILABLE`: repeat it with the same
-   *   `send_id`.
+   *   ids.
    *
    * @generated from rpc signalbox.v1.SignalingService.Send
    */
