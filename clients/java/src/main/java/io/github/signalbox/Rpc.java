@@ -50,11 +50,18 @@ final class Rpc {
         } catch (InvalidProtocolBufferException error) {
             // They are no Signalbox's.
         }
-        String message = status.getDescription() == null ? "" : status.getDescription();
-        if (message.isEmpty() && status.getCause() != null) {
-            message = status.getCause().toString();
+        return new Refusal(status.getCode(), reason, message(status), field, retryAfter);
+    }
+
+    /** With what is behind it: the description alone may be no more than "io exception". */
+    private static String message(Status status) {
+        String description = status.getDescription() == null ? "" : status.getDescription();
+        Throwable cause = status.getCause();
+        if (cause == null) {
+            return description;
         }
-        return new Refusal(status.getCode(), reason, message, field, retryAfter);
+        String why = cause.getMessage() == null ? cause.toString() : cause.getMessage();
+        return description.isEmpty() ? why : description + ": " + why;
     }
 
     static Refusal refusal(StatusRuntimeException error) {

@@ -32,7 +32,7 @@ import java.util.function.IntFunction;
  *
  * <p>Every call is asked up to five times while no server answers, with pauses that grow. Each
  * throws {@link RefusedException} when the server says no, and {@link ConnectFailedException}
- * when none answers.
+ * when none answers; after {@link #close()}, {@link IllegalStateException}.
  */
 public final class ServerClient implements AutoCloseable {
     private static final int ATTEMPTS = 5;
@@ -249,6 +249,9 @@ public final class ServerClient implements AutoCloseable {
     }
 
     private <T> T ask(IntFunction<T> call) throws InterruptedException {
+        if (channel.isShutdown()) {
+            throw new IllegalStateException("this client is closed");
+        }
         for (int attempt = 1; ; attempt++) {
             try {
                 return call.apply(attempt);
@@ -263,7 +266,7 @@ public final class ServerClient implements AutoCloseable {
                 if (!passes) {
                     throw new RefusedException(refusal, error);
                 }
-                if (attempt == ATTEMPTS) {
+                if (attempt == ATTEMPTS || channel.isShutdown()) {
                     throw new ConnectFailedException(endpoint + ": " + refusal, refusal);
                 }
                 long pause = ThreadLocalRandom.current().nextLong(100L << attempt);
