@@ -9,6 +9,7 @@
 //! - `client`: what calls a server, without anything of a server's: `client`,
 //!   and the generated clients in [`proto`].
 //! - `server`: what serves: `server` and all that it is made of.
+//! - `otlp`: a server that can send traces. `cli` brings it.
 //!
 //! Without any there are the words ([`domain`]), the time ([`clock`]) and the
 //! messages ([`proto`]).
