@@ -1,6 +1,8 @@
 //! What the command says of itself, and bad usage: exit code 2, with the flag,
 //! the value and what is allowed.
 
+use std::{fs, path::Path};
+
 use tokio::net::TcpListener;
 
 use super::{client, run, signalbox};
@@ -30,7 +32,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--log-level", "info"),
 ];
 
-const COMMANDS: &[&str] = &["serve", "join", "send", "sessions", "watch", "top", "disconnect", "completions"];
+const COMMANDS: &[&str] = &["serve", "join", "send", "sessions", "watch", "top", "disconnect", "completions", "man"];
 
 #[tokio::test]
 async fn version_is_the_packages() {
@@ -68,7 +70,7 @@ async fn help_names_every_command_and_each_explains_itself() {
         assert!(help.lines().any(named), "{command} is not in\n{help}");
         let own = run(signalbox(&[command, "--help"])).await.well();
         assert!(own.contains(&format!("Usage: signalbox {command}")), "{own}");
-        if !["serve", "completions"].contains(command) {
+        if !["serve", "completions", "man"].contains(command) {
             for word in ["--server <URL>", "SIGNALBOX_SERVER", "http://127.0.0.1:50051", "--token", "--json"] {
                 assert!(own.contains(word), "{word} is not in\n{own}");
             }
@@ -87,6 +89,21 @@ async fn completions_name_the_commands() {
         assert!(script.contains("idempotency-key"), "{shell}");
     }
     run(signalbox(&["completions", "cobol"])).await.failed(2, &["'cobol'", "bash"]);
+}
+
+#[tokio::test]
+async fn each_command_has_its_manual_page() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pages-{}", std::process::id()));
+    run(signalbox(&["man", "--dir", folder.to_str().unwrap()])).await.well();
+    for command in COMMANDS {
+        let page = fs::read_to_string(folder.join(format!("signalbox-{command}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS") && page.contains(&format!("signalbox {}", env!("CARGO_PKG_VERSION"))));
+    }
+    let printed = run(signalbox(&["man"])).await.well();
+    assert_eq!(printed, fs::read_to_string(folder.join("signalbox.1")).unwrap());
+    let nowhere = folder.join("signalbox.1/pages");
+    run(signalbox(&["man", "--dir", nowhere.to_str().unwrap()])).await.failed(1, &["can't write", "signalbox.1/pages"]);
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
