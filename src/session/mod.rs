@@ -46,6 +46,42 @@ use member::{Member, Stream};
 
 /// One session. It exists for its users as long as it has a connection;
 /// between its lives it only remembers the responses to idempotent calls.
+///
+/// ```
+/// use std::{sync::Arc, time::{Duration, SystemTime}};
+///
+/// use signalbox::{
+///     clock::Now,
+///     domain::{ConnectionId, Event, Limits, ResumeToken, Role, Signal},
+///     session::{Command, Effect, Join, Session, View},
+/// };
+///
+/// let mut session = Session::new(Arc::new(Limits::default()));
+/// let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+/// let mut effects = Vec::new();
+/// let join = Join {
+///     data: "Ada".into(),
+///     role: Role::Publisher,
+///     window: Duration::from_secs(60),
+///     view: View::default(),
+///     resume: None,
+///     fresh_id: ConnectionId::from_random([7; 16]),
+///     fresh_token: ResumeToken::from_random([7; 32]),
+/// };
+/// let ada = session.join(now, 1, join, &mut effects)?.handle;
+///
+/// effects.clear();
+/// let send = || Command::Send(1, Signal::parse("chat".into(), "hello".into()).map(|signal| (signal, None)));
+/// session.command(now, ada, send(), &mut effects);
+/// assert!(matches!(&effects[0], Effect::Entry(entry) if matches!(entry.event, Event::Signal { .. })));
+/// assert!(matches!(&effects[1], Effect::Answer(to, result) if *to == ada && result.outcome.is_ok()));
+///
+/// // Decided once: the outcome is repeated, and nothing is sent.
+/// effects.clear();
+/// session.command(now, ada, send(), &mut effects);
+/// assert!(matches!(&effects[..], [Effect::Answer(_, result)] if result.outcome.is_ok()));
+/// # Ok::<(), signalbox::domain::Refusal>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Session {
     limits: Arc<Limits>,
