@@ -61,7 +61,7 @@ NOT_RUN = {
     ),
     ("docs/DEVELOPMENT.md", "tests/all"): "is what runs this",
     ("docs/DEVELOPMENT.md", "tests/long-run 600"): "takes ten minutes; `cargo test` plays for a moment",
-    ("docs/DEVELOPMENT.md", "tests/long-run-many 3"): "takes half an hour",
+    ("docs/DEVELOPMENT.md", "tests/long-run-many 3"): "takes many minutes",
     ("docs/DEVELOPMENT.md", "tests/attack/run 5"): "takes minutes, and judges latencies, which are the machine's too",
     ("docs/DEVELOPMENT.md", "tests/fuzz/run 60"): "takes ten minutes; `cargo test` tries each target for a second",
     ("docs/SCALING.md", "benches/scale"): "measures for minutes, on a machine of its own",
