@@ -27,6 +27,8 @@ const WIDE: u16 = 80;
 const WIDEST: u16 = 120;
 /// Below this width the sessions' table leaves columns out.
 const NARROW: u16 = 64;
+/// The same of the slow readers'.
+const NARROW_READERS: u16 = 58;
 
 const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
 const LOUD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -262,7 +264,7 @@ fn draw_rest(frame: &mut Frame<'_>, state: &State, area: Rect) {
 fn draw_readers(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let readers = state.readers();
     let many = state.nodes.len() > 1;
-    let is_narrow = area.width < NARROW;
+    let is_narrow = area.width < NARROW_READERS;
     let rows = readers.iter().map(|(node, reader)| {
         let session = reader.session.as_deref().map_or("(not in yet)".to_owned(), harmless);
         let full = Line::from(format!("{:.0} %", reader.full * 100.0)).right_aligned();

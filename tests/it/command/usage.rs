@@ -70,7 +70,11 @@ async fn help_names_every_command_and_each_explains_itself() {
         assert!(help.lines().any(named), "{command} is not in\n{help}");
         let own = run(signalbox(&[command, "--help"])).await.well();
         assert!(own.contains(&format!("Usage: signalbox {command}")), "{own}");
-        if !["serve", "completions", "man"].contains(command) {
+        if *command == "top" {
+            for word in ["--admin <URL>", "SIGNALBOX_ADMIN", "http://127.0.0.1:9464", "--once", "--json", "Keys:"] {
+                assert!(own.contains(word), "{word} is not in\n{own}");
+            }
+        } else if !["serve", "completions", "man"].contains(command) {
             for word in ["--server <URL>", "SIGNALBOX_SERVER", "http://127.0.0.1:50051", "--token", "--json"] {
                 assert!(own.contains(word), "{word} is not in\n{own}");
             }
