@@ -31,7 +31,7 @@ static PAGE: LazyLock<(Bytes, HeaderValue)> = LazyLock::new(|| {
     );
     let _ = write!(page, "<style>{STYLE}</style>\n{BODY}");
     for script in SCRIPTS {
-        let _ = write!(page, "<script>{script}</script>\n");
+        let _ = writeln!(page, "<script>{script}</script>");
         let _ = write!(policy, " {}", source(script));
     }
     let policy = HeaderValue::from_str(&policy).expect("hashes are ASCII");
