@@ -155,7 +155,8 @@ public final class SignalboxClient {
          * What token sources, and what depends on outcomes, run on; daemon threads of this
          * library's unless set.
          *
-         * @param executor something that turns nothing away and whose threads may block
+         * @param executor something with threads of its own, which may block, and that turns
+         *     nothing away: what a calling thread ran itself would run under a session's lock
          * @return this
          */
         public Builder executor(Executor executor) {
@@ -210,7 +211,10 @@ public final class SignalboxClient {
         try {
             return joining.get();
         } catch (InterruptedException interrupted) {
-            joining.cancel(false);
+            if (!joining.cancel(false)) {
+                // It got in, in the same moment.
+                joining.thenAccept(Session::leaveNow);
+            }
             throw interrupted;
         } catch (ExecutionException failed) {
             if (failed.getCause() instanceof ConnectFailedException why) {
