@@ -72,8 +72,8 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNALBOX_NO_REFLECTION", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
     pub no_reflection: bool,
 
-    /// Serve browsers too, by gRPC-Web on the gRPC port, for pages of this origin, as https://example.com; may be given more than once, or with commas; `*`: pages of all origins
-    #[arg(long, env = "SIGNALBOX_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = Origin::from_str, help_heading = "Listening")]
+    /// Serve browsers too, by gRPC-Web, for pages of this origin
+    #[arg(long, env = "SIGNALBOX_CORS_ORIGIN", value_name = "ORIGIN", help = CORS_ORIGIN, value_delimiter = ',', value_parser = Origin::from_str, help_heading = "Listening")]
     pub cors_origin: Vec<Origin>,
 
     /// Threads that serve connections; 0: one for each CPU
@@ -236,6 +236,9 @@ const REDIS: &str = "Redis";
 const REDIS_URL: &str = "Where Redis is: redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS; \
                          of a cluster, some of its servers; redis+sentinel://host[:port][,host...]/name for the \
                          primary that sentinels know by this name";
+const CORS_ORIGIN: &str = "Serve browsers too, by gRPC-Web on the gRPC port, for pages of this origin, as \
+                           https://example.com; may be given more than once, or with commas; `*`: pages of all \
+                           origins";
 const TLS: &str = "TLS";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
