@@ -147,7 +147,10 @@ final class Machine {
     // What the application wants.
 
     void start(long now) {
-        open(now);
+        // Whoever asked may have changed its mind.
+        if (!over) {
+            open(now);
+        }
     }
 
     /** Sends, now or as soon as it may. */

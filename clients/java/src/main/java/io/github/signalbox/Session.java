@@ -75,7 +75,10 @@ public final class Session implements AutoCloseable {
                 session.leaveNow();
             }
         });
-        session.drive(Machine::start);
+        executor.execute(() -> {
+            Stream.load(settings.endpoints().get(0));
+            session.drive(Machine::start);
+        });
         return session.joined;
     }
 

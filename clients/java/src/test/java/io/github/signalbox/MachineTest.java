@@ -146,6 +146,14 @@ class MachineTest {
     }
 
     @Test
+    void whoLeavesBeforeTheStartOpensNothing() {
+        machine.leave(true, 0);
+        machine.start(0);
+        assertEquals(List.of(), outputs(Output.Open.class));
+        assertEquals(Machine.NEVER, machine.wakeAt());
+    }
+
+    @Test
     void aLargeSnapshotComesInPages() {
         machine.start(0);
         int stream = opened().stream();
