@@ -321,7 +321,7 @@ def test_commands_within_sentences_are_ones():
             if name == "bench" and said[2] and f"\n  {said[2].strip()} " in help_of(name):
                 name += said[2]
             text = help_of(name)
-            for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", quoted):
+            for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", quoted):
                 assert re.search(rf"(?<![\w-]){flag}(?![\w-])", text), f"{where}: signalbox {name} has no {flag}"
             checked += 1
     assert checked > 60, checked
