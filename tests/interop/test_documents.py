@@ -38,6 +38,7 @@ INSTALL_SECONDS = 150
 # What is not run, and why: a document, the whole line, the reason. The same stands in
 # docs/DEVELOPMENT.md for readers, and a test holds the two together.
 NOT_RUN = {
+    ("clients/java/README.md", "mvn -f clients/java install"): "`tests/all` builds and tests the package, in a copy",
     (
         "deploy/Dockerfile",
         "docker build -f deploy/Dockerfile -t signalbox .",
@@ -64,6 +65,22 @@ NOT_RUN = {
     ("docs/DEVELOPMENT.md", "tests/long-run-many 3"): "takes many minutes",
     ("docs/DEVELOPMENT.md", "tests/attack/run 5"): "takes minutes, and judges latencies, which are the machine's too",
     ("docs/DEVELOPMENT.md", "tests/fuzz/run 60"): "takes ten minutes; `cargo test` tries each target for a second",
+    (
+        "docs/OBSERVABILITY.md",
+        "deploy/grafana/plot http://127.0.0.1:9090 signalbox.png --minutes 15",
+    ): (
+        "needs a Prometheus that has scraped for a while; tests/interop/test_metrics.py draws by it from one that it "
+        "starts"
+    ),
+    (
+        "docs/REST.md",
+        "signalbox serve --rest 127.0.0.1:8080 --rest-key-file projects",
+    ): "tests/interop/test_opentok.py runs it, with the file that the page shows",
+    (
+        "docs/REST.md",
+        'curl -i -H \'Content-Type: application/json\' -d \'{"type":"chat","data":"hello"}\' '
+        "http://127.0.0.1:8080/v2/project/any/session/demo/signal",
+    ): "the same, with a member to hear it",
     ("docs/SCALING.md", "benches/scale"): "measures for minutes, on a machine of its own",
     ("docs/performance/README.md", "benches/compare"): "installs five other servers, and takes an hour",
     ("docs/performance/README.md", "benches/compare --quick"): "installs NATS, and measures for a minute",
@@ -101,7 +118,7 @@ def clone(section):
     command is about them, a place of one's own will do."""
     with tempfile.TemporaryDirectory(prefix="signalbox-clone-") as folder:
         path = pathlib.Path(folder) / "signalbox"
-        if any(re.search(r"\b(clients|examples|proto)/", command.line) for command in section.commands):
+        if any(re.search(r"\b(clients|deploy|examples|proto)/", command.line) for command in section.commands):
             shutil.copytree(ROOT, path, symlinks=True, ignore=lambda _, names: _NOT_OURS & set(names))
         else:
             path.mkdir()

@@ -209,7 +209,7 @@ def test_the_examples_of_the_document_work(start, tmp_path):
     signalbox, serve, *flags = shlex.split(blocks["sh"])
     assert (signalbox, serve) == ("signalbox", "serve") and documented in flags
     keys = tmp_path / "projects"
-    keys.write_text(blocks[""])
+    keys.write_text(blocks["text"])
     here = {documented: "127.0.0.1:0", "projects": str(keys)}
     house = start(*(here.get(flag, flag) for flag in flags))
     member = house.join("demo")

@@ -32,14 +32,18 @@ impl Bed {
     fn new() -> Option<Self> {
         let server = RedisServer::start()?;
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let redis = runtime.block_on(server.client().get_multiplexed_async_connection()).expect("a connection");
+        // However busy the machine is: nothing here is about time.
+        let config = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let redis = server.client();
+        let redis =
+            runtime.block_on(redis.get_multiplexed_async_connection_with_config(&config)).expect("a connection");
         Some(Self { runtime, redis, server })
     }
 
     /// Hears a channel from here on, as long as the connection is kept.
     async fn listen(&self, channel: &str) -> (MultiplexedConnection, UnboundedReceiver<PushInfo>) {
         let (told, hears) = tokio::sync::mpsc::unbounded_channel();
-        let config = redis::AsyncConnectionConfig::new().set_push_sender(told);
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(told);
         let client = self.server.client();
         let mut redis = client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection");
         redis::cmd("SSUBSCRIBE").arg(channel).exec_async(&mut redis).await.expect("a subscription");
