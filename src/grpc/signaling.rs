@@ -61,6 +61,9 @@ impl SignalingService {
         let stream = Stream::new();
         let address = head.extensions.get::<PeerAddress>().map(|peer| peer.0);
         let (outgoing, reader) = open(&self.services, takes, address, Arc::default(), Bell::bit(0));
+        if let Some(span) = head.extensions.get::<Arc<CallSpan>>() {
+            outgoing.outbox().trace(Arc::clone(span));
+        }
         if let Some(reader) = reader {
             tokio::spawn(reader.run(head.headers, Arc::clone(&stream), requests));
         }

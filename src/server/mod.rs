@@ -252,7 +252,8 @@ impl Server {
             background.spawn(stop.clone().run_until_cancelled_owned(admin.serve(listener)));
         }
         let max_streams = config.max_streams_per_transport;
-        let web = (!config.origins.is_empty()).then(|| Web::new(config.origins, routes.clone()));
+        let web = (!config.origins.is_empty())
+            .then(|| Web::new(config.origins, routes.clone(), Arc::clone(&metrics), tracer.clone()));
         let settings = TransportSettings {
             services: Arc::clone(&services),
             routes,

@@ -31,10 +31,14 @@ use crate::support::{
     Event, Frame, Process, TestServer, broadcast, from_server, plain_join, prefixed, proto, redis::RedisServer, shown,
     soon,
 };
-use crate::tls::acceptor;
+use crate::{
+    tls::acceptor,
+    web::{self, Page},
+};
 use proto::signaling_service_client::SignalingServiceClient;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const BESIDE: &str = "signalbox.v1.SignalingService/Send";
 const PARENT: &str = "00f067aa0ba902b7";
 
 fn traceparent(sampled: bool) -> String {
@@ -261,6 +265,32 @@ async fn a_stream_has_a_span_and_each_of_its_signals_a_child() {
     assert_eq!(said(signals[0], "signalbox.error.reason"), None);
     assert_eq!(spans.0.len(), 5, "the onlooker's stream has none: {:?}", spans.names());
     assert!(!format!("{spans:?}").contains("secret"), "neither a signal's type and data nor a connection's");
+}
+
+#[tokio::test]
+async fn a_browsers_calls_are_traced_and_measured_like_any() {
+    let receiver = Receiver::start().await;
+    let server = receiver.server(&["--cors-origin", web::ORIGIN, "--otlp-sample-ratio", "0"]).await;
+    let mut page = Page::of(&server);
+    page.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let (stream, joined) = page.subscribe(plain_join("demo")).await;
+    page.send(&web::send("demo", &joined, 1, "hello")).await.unwrap();
+    let wrong = proto::SendRequest { resume_token: "wrong".into(), ..web::send("demo", &joined, 2, "hello") };
+    assert_eq!(page.send(&wrong).await.unwrap_err().code(), Code::NotFound);
+    for status in ["OK", "NOT_FOUND"] {
+        let labels = format!("rpc_system_name=\"grpc\",rpc_method=\"{BESIDE}\",rpc_status_code=\"{status}\"");
+        let count = server.metric(&format!("rpc_server_call_duration_seconds_count{{{labels}}}")).await;
+        assert!((count - 1.0).abs() < f64::EPSILON, "{count} {status}");
+    }
+    let spans = receiver.after(server).await;
+    drop(stream);
+    let sends = spans.named(BESIDE);
+    assert_eq!(sends.len(), 2, "{:?}", spans.names());
+    let subscribed = spans.only("signalbox.v1.SignalingService/Subscribe");
+    for span in sends.iter().chain([&subscribed]) {
+        assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+        assert_eq!(said(span, "signalbox.session.id").as_deref(), Some("demo"));
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! here is who may call, and how much of a request is taken in: all of it, and no more
 //! than a message, before a service sees it. A client of gRPC-Web streams no requests.
 
+mod calls;
 mod http1;
 mod origins;
 
@@ -25,9 +26,14 @@ use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
 
-use crate::{domain::MAX_FRAME_BYTES, engine::BoxFuture};
+use crate::{
+    domain::MAX_FRAME_BYTES,
+    engine::BoxFuture,
+    telemetry::{Metrics, Tracer},
+};
 
 use super::status::{bad_message, status};
+use calls::Measured;
 
 pub use origins::{Origin, Origins};
 
@@ -63,9 +69,9 @@ pub struct Web {
 }
 
 impl Web {
-    /// These services, for pages of these origins.
+    /// These services, for pages of these origins; their calls are measured, and traced.
     #[must_use]
-    pub fn new(origins: Origins, routes: Routes) -> Self {
+    pub fn new(origins: Origins, routes: Routes, metrics: Arc<Metrics>, tracer: Tracer) -> Self {
         let origins = Arc::new(origins);
         let admitted = match origins.are_all() {
             true => AllowOrigin::from(Any),
@@ -80,7 +86,8 @@ impl Web {
             .allow_headers(REQUEST_HEADERS)
             .expose_headers(ANSWER_HEADERS)
             .max_age(MAX_AGE);
-        Self { origins, service: cors.layer(Whole(GrpcWebLayer::new().layer(routes))) }
+        let measured = Measured { routes, metrics, tracer };
+        Self { origins, service: cors.layer(Whole(GrpcWebLayer::new().layer(measured))) }
     }
 
     /// Whether a request is a browser's, where others come too.
@@ -127,7 +134,7 @@ impl Service<Request<Body>> for Web {
 
 /// What is beneath: gets requests whole.
 #[derive(Clone)]
-struct Whole(GrpcWebService<Routes>);
+struct Whole(GrpcWebService<Measured>);
 
 impl Service<Request<Body>> for Whole {
     type Response = Response<Body>;

@@ -33,11 +33,13 @@ pub(crate) struct Page {
     address: SocketAddr,
     origin: Option<&'static str>,
     is_text: bool,
+    /// The trace that its calls are of.
+    pub(crate) traceparent: Option<&'static str>,
 }
 
 impl Page {
     pub(crate) fn of(server: &TestServer) -> Self {
-        Self { address: server.address(), origin: Some(ORIGIN), is_text: false }
+        Self { address: server.address(), origin: Some(ORIGIN), is_text: false, traceparent: None }
     }
 
     /// Calls a method of the signaling service.
@@ -60,11 +62,12 @@ impl Page {
         let mut headers =
             vec![("content-type", kind), ("accept", kind), ("x-grpc-web", "1"), ("content-length", &length)];
         headers.extend(self.origin.map(|origin| ("origin", origin)));
+        headers.extend(self.traceparent.map(|parent| ("traceparent", parent)));
         ask(stream, "POST", &format!("{SERVICE}/{method}"), &headers, &body).await
     }
 
     /// A stream that is let in.
-    async fn subscribe(&self, join: proto::Join) -> (Answer<TcpStream>, proto::Joined) {
+    pub(crate) async fn subscribe(&self, join: proto::Join) -> (Answer<TcpStream>, proto::Joined) {
         let mut stream = self.call("Subscribe", &proto::SubscribeRequest { join: Some(join) }).await;
         match stream.event().await {
             Event::Joined(joined) => (stream, joined),
@@ -84,7 +87,7 @@ impl Page {
         }
     }
 
-    async fn send(&self, request: &proto::SendRequest) -> Result<proto::SendResult, Status> {
+    pub(crate) async fn send(&self, request: &proto::SendRequest) -> Result<proto::SendResult, Status> {
         let mut results = self.send_all(request).await?;
         assert_eq!(results.len(), 1);
         Ok(results.remove(0))
@@ -256,7 +259,7 @@ fn join(session: &str) -> proto::Join {
 }
 
 /// A send of one who joined.
-fn send(session: &str, joined: &proto::Joined, send_id: u64, data: &str) -> proto::SendRequest {
+pub(crate) fn send(session: &str, joined: &proto::Joined, send_id: u64, data: &str) -> proto::SendRequest {
     let send = proto::SendSignal { send_id, signal: Some(signal("chat", data)), to: None };
     asks(session, joined, [proto::send_frame::Frame::Send(send)])
 }
