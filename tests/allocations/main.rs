@@ -47,7 +47,6 @@ fn config() -> Config {
         rates: Rates::default(),
         workers: 1,
         drain_timeout: Duration::ZERO,
-        traces: None,
         limits: Limits { signals_per_second: 0, ..Limits::default() },
     }
 }
