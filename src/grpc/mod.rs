@@ -9,6 +9,7 @@ mod methods;
 mod outgoing;
 mod overload;
 mod parse;
+mod patient;
 mod sessions;
 mod signaling;
 mod status;
@@ -31,6 +32,7 @@ use crate::{
 
 pub use crate::http2::turned_away;
 pub use overload::keep_time;
+pub use patient::Patient;
 pub use sessions::session_service;
 pub use signaling::SignalingService;
 pub use transport::{Control, InSlowLane, Rates, Transport, TransportSettings, after_park, before_park};

@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::{
     domain::{MAX_FRAME_BYTES, Reason, Refusal},
     hub::Goodbye,
+    telemetry::{Call, CallStatus},
 };
 
 use super::wire::waiting;
@@ -48,10 +49,13 @@ pub(super) fn trailers(goodbye: &Goodbye) -> HeaderMap {
     trailers
 }
 
-/// The reason that a status in these headers gives.
-pub(super) fn reason(headers: &HeaderMap) -> Option<String> {
-    let status = Status::from_header_map(headers)?;
-    status.get_details_error_info().map(|info| info.reason)
+/// A call ends with what a service says in these headers.
+pub(super) fn ends(call: &mut Call, headers: &HeaderMap) {
+    let said = headers.get("grpc-status").map(http::HeaderValue::as_bytes);
+    call.end(said.map_or(CallStatus::UNKNOWN, CallStatus::from_number), || {
+        let status = Status::from_header_map(headers)?;
+        status.get_details_error_info().map(|info| info.reason)
+    });
 }
 
 fn explain(reason: Reason) -> &'static str {

@@ -2,28 +2,29 @@
 
 use std::{
     convert::Infallible,
-    io,
     net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep},
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{grpc::InSlowLane, rest::Rest, telemetry::Cap};
+use crate::{
+    grpc::{InSlowLane, Patient},
+    rest::Rest,
+    telemetry::Cap,
+};
 
 use super::listen::{BACK_OFF, is_of_one_connection, tune};
 
@@ -134,7 +135,7 @@ async fn connection(rest: Rest, stream: TcpStream, peer: IpAddr) -> hyper::Resul
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(BUFFER_BYTES)
-            .serve_connection(TokioIo::new(Impatient::new(stream)), service)
+            .serve_connection(TokioIo::new(Patient::new(stream, READER_TIMEOUT)), service)
     );
     tokio::select! {
         ended = connection.as_mut() => return ended,
@@ -148,74 +149,10 @@ async fn connection(rest: Rest, stream: TcpStream, peer: IpAddr) -> hyper::Resul
     connection.await
 }
 
-/// A stream whose peer must take what is written to it within some time: one who
-/// asks and never reads would keep its place for ever.
-struct Impatient<S> {
-    stream: S,
-    /// Runs while a write waits.
-    patience: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Impatient<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, patience: None }
-    }
-
-    /// What became of a write, unless it has waited too long.
-    fn wait<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.patience = None;
-            return written;
-        }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(READER_TIMEOUT)));
-        ready!(patience.as_mut().poll(context));
-        let why = format!("nothing was read within {READER_TIMEOUT:?}");
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wait(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.wait(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.wait(context, flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.wait(context, closed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::{super::listen::bind, *};
@@ -283,20 +220,5 @@ mod tests {
         for (files, most) in [(None, 1_024), (Some(1_000_000), 1_024), (Some(1_024), 256), (Some(1), 1)] {
             assert_eq!(places(files), most, "{files:?}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_reads_nothing_is_let_go_and_who_reads_slowly_is_not() {
-        let (stream, mut peer) = tokio::io::duplex(8);
-        let mut stream = Impatient::new(stream);
-        let writing = tokio::spawn(async move { stream.write_all(&[7; 64]).await.map_err(|error| error.kind()) });
-        let mut slow = [0; 8];
-        for _ in 0..4 {
-            sleep(READER_TIMEOUT / 2).await;
-            peer.read_exact(&mut slow).await.unwrap();
-        }
-        let begun = Instant::now();
-        assert_eq!(writing.await.unwrap(), Err(io::ErrorKind::TimedOut));
-        assert_eq!(begun.elapsed().as_secs(), READER_TIMEOUT.as_secs());
     }
 }

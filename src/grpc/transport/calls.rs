@@ -55,8 +55,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Transport<I> {
     /// A call ends with what a service says in these headers.
     pub(super) fn ended_by(&mut self, id: StreamId, headers: &HeaderMap) {
         if let Some(call) = self.call(id) {
-            let said = headers.get("grpc-status").map(http::HeaderValue::as_bytes);
-            call.end(said.map_or(CallStatus::UNKNOWN, CallStatus::from_number), || status::reason(headers));
+            status::ends(call, headers);
         }
     }
 }

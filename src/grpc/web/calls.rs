@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, Request, Response,
+    Request, Response,
     header::{HOST, HeaderName},
 };
 use http_body::{Frame, SizeHint};
@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt as _};
 use crate::{
     engine::BoxFuture,
     grpc::{PeerAddress, methods, status},
-    telemetry::{Beginning, Call, CallStatus, Metrics, Tracer},
+    telemetry::{Beginning, Call, Metrics, Tracer},
 };
 
 /// The services, each call of which is measured.
@@ -69,16 +69,11 @@ impl Service<Request<Body>> for Measured {
             let response = response.await?;
             // One without a body has its status here.
             if response.headers().contains_key("grpc-status") {
-                ends(&mut call, response.headers());
+                status::ends(&mut call, response.headers());
             }
             Ok(response.map(|body| Body::new(Answer { body, call })))
         })
     }
-}
-
-fn ends(call: &mut Call, headers: &HeaderMap) {
-    let said = headers.get("grpc-status").map(http::HeaderValue::as_bytes);
-    call.end(said.map_or(CallStatus::UNKNOWN, CallStatus::from_number), || status::reason(headers));
 }
 
 /// A body that tells its call how it ends. Where it is let go before, the call was
@@ -97,7 +92,7 @@ impl http_body::Body for Answer {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {
-            ends(&mut self.call, trailers);
+            status::ends(&mut self.call, trailers);
         }
         Poll::Ready(frame)
     }
